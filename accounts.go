@@ -1,0 +1,254 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"regexp"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// userRead is an account as its owner sees it.
+type userRead struct {
+	ID          int        `json:"id"`
+	Username    string     `json:"username"`
+	Firstname   string     `json:"firstname"`
+	Lastname    string     `json:"lastname"`
+	DateOfBirth *time.Time `json:"date_of_birth"`
+	Email       string     `json:"email"`
+	Status      string     `json:"status"`
+	Type        int        `json:"type"` // 1: admin
+	CreatedAt   time.Time  `json:"created_at"`
+	UpdatedAt   time.Time  `json:"updated_at"`
+	LastLogin   *time.Time `json:"last_login"`
+}
+
+// profileFields are what the pages of the site show of an account besides.
+type profileFields struct {
+	ProfilePicture *string `json:"profile_picture"` // a file's name
+	Location       *string `json:"location"`
+	Bio            *string `json:"bio"`
+}
+
+// account is everything about an account that its owner may see.
+type account struct {
+	userRead
+	profileFields
+}
+
+var isUsername = regexp.MustCompile(`^[A-Za-z0-9_]{3,30}$`).MatchString
+
+// createAccount registers an account of the given type (1: admin) and writes
+// it to the audit log.
+func (s *server) createAccount(ctx context.Context, in *input, kind int, c client) (userRead, error) {
+	username := in.text("username", 0, 100)
+	if !isUsername(username) {
+		in.add("username", "Username must have 3 to 30 letters, digits or underscores", "string_pattern_mismatch")
+	}
+	firstname, lastname := in.text("firstname", 1, 100), in.text("lastname", 0, 100)
+	email := in.email("email", nil)
+	birth := in.date("date_of_birth", nil)
+	password := in.password("password")
+	if err := in.err(); err != nil {
+		return userRead{}, err
+	}
+	hash, err := s.hasher.hash(ctx, password)
+	if err != nil {
+		return userRead{}, err
+	}
+	rows, err := s.db.Query(ctx, `
+		with u as (
+			insert into "user" (username, email, hashed_password, firstname, lastname, date_of_birth, type)
+			values ($1, $2, $3, $4, $5, $6, $7) returning *
+		), log as (
+			insert into accountlog (user_id, action, changed_by, ip_address, user_agent) select id, 'created', id, $8, $9 from u
+		)
+		select id, username, firstname, lastname, date_of_birth, email, status, type, created_at, updated_at, last_login from u`,
+		username, email, hash, firstname, lastname, birth, kind, c.address, c.userAgent)
+	if err != nil {
+		return userRead{}, err
+	}
+	user, err := pgx.CollectOneRow(rows, pgx.RowToStructByName[userRead])
+	return user, accountConflict(err, "Username already registered", "Email already registered")
+}
+
+// accountConflict says which of the two unique fields is taken.
+func accountConflict(err error, username, email string) error {
+	switch constraint, _ := violates(err); constraint {
+	case "user_username_key", "user_username_lower_key":
+		return fail(http.StatusBadRequest, "%s", username)
+	case "user_email_key", "user_email_lower_key":
+		return fail(http.StatusBadRequest, "%s", email)
+	}
+	return err
+}
+
+// register answers with the new account.
+func (s *server) register(w http.ResponseWriter, r *http.Request) error {
+	in, err := readInput(w, r)
+	if err != nil {
+		return err
+	}
+	user, err := s.createAccount(r.Context(), in, 0, s.clientOf(r))
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusCreated, user)
+}
+
+// registerOld is register at its old path, with the old status and words.
+func (s *server) registerOld(w http.ResponseWriter, r *http.Request) error {
+	w.Header().Set("Deprecation", "true")
+	in, err := readInput(w, r)
+	if err != nil {
+		return err
+	}
+	user, err := s.createAccount(r.Context(), in, 0, s.clientOf(r))
+	if e, is := err.(*httpError); is && e.detail == "Username already registered" {
+		return fail(http.StatusBadRequest, "Username already taken")
+	}
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, user)
+}
+
+func (s *server) loadAccount(ctx context.Context, id int) (account, error) {
+	rows, err := s.db.Query(ctx, `
+		select id, username, firstname, lastname, date_of_birth, email, status, type, created_at, updated_at, last_login,
+		       profile_picture, location, bio
+		from "user" where id = $1`, id)
+	if err != nil {
+		return account{}, err
+	}
+	return pgx.CollectOneRow(rows, pgx.RowToStructByName[account])
+}
+
+// updateAccount changes the fields that in holds and writes an audit row for
+// each one that is now different.
+func (s *server) updateAccount(ctx context.Context, v viewer, in *input, c client) (account, error) {
+	a, err := s.loadAccount(ctx, v.ID)
+	if err != nil {
+		return account{}, err
+	}
+	a.Firstname = in.updated("firstname", a.Firstname, 1, 100)
+	a.Lastname = in.updated("lastname", a.Lastname, 0, 100)
+	a.DateOfBirth = in.date("date_of_birth", a.DateOfBirth)
+	a.Email = in.email("email", &a.Email)
+	a.Location = in.optional("location", a.Location, 100)
+	a.Bio = in.optional("bio", a.Bio, 500)
+	if err := in.err(); err != nil {
+		return account{}, err
+	}
+	err = s.db.QueryRow(ctx, queries["update_account"],
+		v.ID, a.Firstname, a.Lastname, a.DateOfBirth, a.Email, a.Location, a.Bio, c.address, c.userAgent).Scan(&a.UpdatedAt)
+	return a, accountConflict(err, "Username already in use", "Email already in use")
+}
+
+// changeAccount answers PATCH /accounts/me with the account as it is then.
+func (s *server) changeAccount(w http.ResponseWriter, r *http.Request, v viewer) error {
+	in, err := readInput(w, r)
+	if err != nil {
+		return err
+	}
+	for name := range in.fields {
+		switch name {
+		case "firstname", "lastname", "date_of_birth", "email":
+		default:
+			delete(in.fields, name) // older clients send the whole account
+		}
+	}
+	a, err := s.updateAccount(r.Context(), v, in, s.clientOf(r))
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, a.userRead)
+}
+
+// changeEmail answers PATCH /api/me/email.
+func (s *server) changeEmail(w http.ResponseWriter, r *http.Request, v viewer) error {
+	in, err := readInput(w, r)
+	if err != nil {
+		return err
+	}
+	email := in.email("email", nil)
+	if err := in.err(); err != nil {
+		return err
+	}
+	only := &input{where: in.where, fields: map[string]json.RawMessage{"email": in.fields["email"]}}
+	if _, err := s.updateAccount(r.Context(), v, only, s.clientOf(r)); err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, struct {
+		Message string `json:"message"`
+		Email   string `json:"email"`
+	}{"E-mail address changed", email})
+}
+
+// showAccountRead answers with the account without its profile.
+func (s *server) showAccountRead(w http.ResponseWriter, r *http.Request, v viewer) error {
+	a, err := s.loadAccount(r.Context(), v.ID)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, a.userRead)
+}
+
+// showMe answers GET /api/me: account and profile, with the names that
+// different pages of the site know them by.
+func (s *server) showMe(w http.ResponseWriter, r *http.Request, v viewer) error {
+	a, err := s.loadAccount(r.Context(), v.ID)
+	if err != nil {
+		return err
+	}
+	var avatar *string
+	if a.ProfilePicture != nil {
+		address := s.cfg.publicURL + "/profile_pictures/" + *a.ProfilePicture
+		avatar = &address
+	}
+	return writeJSON(w, http.StatusOK, struct {
+		account
+		AccountCreatedAt time.Time `json:"account_created_at"`
+		AvatarURL        *string   `json:"avatar_url"`
+		IsAdmin          bool      `json:"is_admin"`
+	}{a, a.CreatedAt, avatar, a.Type == 1})
+}
+
+// showUsername answers GET /me.
+func (s *server) showUsername(w http.ResponseWriter, r *http.Request, v viewer) error {
+	return writeJSON(w, http.StatusOK, struct {
+		Username string `json:"username"`
+	}{v.Username})
+}
+
+// showWelcome answers GET /protected, by which a client tests its token.
+func (s *server) showWelcome(w http.ResponseWriter, r *http.Request, v viewer) error {
+	return writeJSON(w, http.StatusOK, message{"Welcome, " + v.Username + "!"})
+}
+
+// activity is how much a person has written and liked.
+type activity struct {
+	CommentsCount int `json:"comments_count"`
+	LikesCount    int `json:"likes_count"`
+}
+
+func (s *server) loadActivity(ctx context.Context, userID int) (activity, error) {
+	rows, err := s.db.Query(ctx, `
+		select (select count(*) from comment where user_id = $1 and not is_removed) as comments_count,
+		       (select count(*) from "like" where user_id = $1) as likes_count`, userID)
+	if err != nil {
+		return activity{}, err
+	}
+	return pgx.CollectOneRow(rows, pgx.RowToStructByName[activity])
+}
+
+// showActivity answers GET /api/me/activity.
+func (s *server) showActivity(w http.ResponseWriter, r *http.Request, v viewer) error {
+	a, err := s.loadActivity(r.Context(), v.ID)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, a)
+}

@@ -1,0 +1,279 @@
+package main
+
+import (
+	"archive/zip"
+	"compress/flate"
+	"fmt"
+	"io"
+	"net/http"
+	"path"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// downloadProject answers a project as a ZIP: README.md, then files/ and
+// images/ under their original names. It is streamed: whatever its size, only
+// a buffer of it is in memory.
+func (s *server) downloadProject(w http.ResponseWriter, r *http.Request, v viewer, p project) error {
+	d, err := s.loadDetail(r.Context(), p)
+	if err != nil {
+		return err
+	}
+	h := w.Header()
+	h.Set("Content-Type", "application/zip")
+	h.Set("Content-Disposition", "attachment; filename="+zipName(p.Title))
+	if r.Method == http.MethodHead {
+		return nil
+	}
+	entries := s.archiveEntries(d)
+	if _, err := s.db.Exec(r.Context(), `update project set download_count = download_count + 1 where id = $1`, p.ID); err != nil {
+		return err
+	}
+	archive := zip.NewWriter(unhurried(w, r))
+	archive.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) { return flate.NewWriter(w, flate.BestSpeed) })
+	err = s.writeArchive(archive, d, entries)
+	if err != nil {
+		// The status is sent: only a broken connection tells that the ZIP is not whole.
+		infoOf(r).err = err
+		panic(http.ErrAbortHandler)
+	}
+	return nil
+}
+
+// zipName is the file name of a project's ZIP: letters and digits of ASCII stay.
+func zipName(title string) string {
+	safe := strings.Map(func(r rune) rune {
+		if r < unicode.MaxASCII && (unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("-_.", r)) {
+			return r
+		}
+		return '_'
+	}, truncate(title, 100))
+	return strings.TrimLeft(safe, ".") + "_project.zip"
+}
+
+// archiveEntry is a stored file on its way into a ZIP.
+type archiveEntry struct {
+	path         string // in the ZIP
+	folder, name string // in the storage
+	modified     time.Time
+	missing      bool // the storage does not have it
+}
+
+// archiveEntries gives every file and image of a project a path of its own,
+// keyed by its stored name.
+func (s *server) archiveEntries(d projectDetail) map[string]archiveEntry {
+	entries := map[string]archiveEntry{}
+	taken := map[string]bool{}
+	add := func(dir, folder, name, original string, modified time.Time) {
+		e := archiveEntry{path: freePath(taken, dir, original), folder: folder, name: name, modified: modified}
+		f, _, err := s.storage.open(folder, name)
+		if err != nil {
+			s.log.Error("a stored file is missing", "folder", folder, "name", name, "error", err)
+			e.missing = true
+		} else {
+			f.Close()
+		}
+		entries[name] = e
+	}
+	for _, f := range d.Files {
+		add("files", fileFolder, f.Filename, f.OriginalFilename, f.UploadedAt)
+	}
+	for _, i := range d.Images {
+		add("images", imageFolder, i.Filename, i.OriginalFilename, i.UploadedAt)
+	}
+	return entries
+}
+
+// freePath is dir/original, with a number before the extension when that is
+// taken; case does not count, since on Windows and macOS it does not either.
+func freePath(taken map[string]bool, dir, original string) string {
+	original = fileName(original)
+	extension := path.Ext(original)
+	for n := 1; ; n++ {
+		name := original
+		if n > 1 {
+			name = fmt.Sprintf("%s (%d)%s", strings.TrimSuffix(original, extension), n, extension)
+		}
+		if full := dir + "/" + name; !taken[strings.ToLower(full)] {
+			taken[strings.ToLower(full)] = true
+			return full
+		}
+	}
+}
+
+// fileName is a name that every system can have: no path, none of the
+// characters and device names that Windows keeps for itself.
+func fileName(name string) string {
+	name = strings.Map(func(r rune) rune {
+		if strings.ContainsRune(`<>:"|?*`, r) {
+			return '_'
+		}
+		return r
+	}, cleanName(name))
+	name = strings.TrimRight(name, ". ")
+	base, _, _ := strings.Cut(strings.ToLower(name), ".")
+	switch base {
+	case "", "con", "prn", "aux", "nul", "com1", "com2", "com3", "com4", "com5", "com6", "com7", "com8", "com9",
+		"lpt1", "lpt2", "lpt3", "lpt4", "lpt5", "lpt6", "lpt7", "lpt8", "lpt9":
+		name = "_" + name
+	}
+	return name
+}
+
+// packed are the extensions of files that are compressed as they are.
+var packed = map[string]bool{".png": true, ".jpg": true, ".jpeg": true, ".gif": true, ".webp": true, ".pdf": true}
+
+func (s *server) writeArchive(archive *zip.Writer, d projectDetail, entries map[string]archiveEntry) error {
+	readme, err := archive.CreateHeader(&zip.FileHeader{Name: "README.md", Method: zip.Deflate, Modified: d.UpdatedAt})
+	if err != nil {
+		return err
+	}
+	if _, err := io.WriteString(readme, s.readme(d, entries)); err != nil {
+		return err
+	}
+	write := func(e archiveEntry) error {
+		if e.missing {
+			return nil
+		}
+		f, _, err := s.storage.open(e.folder, e.name)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		header := &zip.FileHeader{Name: e.path, Method: zip.Deflate, Modified: e.modified}
+		if packed[strings.ToLower(path.Ext(e.path))] {
+			header.Method = zip.Store
+		}
+		entry, err := archive.CreateHeader(header)
+		if err != nil {
+			return err
+		}
+		_, err = io.Copy(entry, f)
+		return err
+	}
+	for _, f := range d.Files {
+		if err := write(entries[f.Filename]); err != nil {
+			return err
+		}
+	}
+	for _, i := range d.Images {
+		if err := write(entries[i.Filename]); err != nil {
+			return err
+		}
+	}
+	return archive.Close()
+}
+
+// readme writes the README.md of a project's ZIP.
+func (s *server) readme(d projectDetail, entries map[string]archiveEntry) string {
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	section := func(title string) { line("\n## %s\n", title) }
+	line("# %s\n\n%s\n", oneLine(d.Title), d.Description)
+	line("**Author:** %s  ", d.AuthorUsername)
+	line("**Created:** %s  ", d.CreatedAt.Format(time.DateOnly))
+	line("**Last updated:** %s  ", d.UpdatedAt.Format(time.DateOnly))
+	if d.DifficultyLevel != nil {
+		line("**Difficulty:** %s  ", oneLine(*d.DifficultyLevel))
+	}
+	if d.EstimatedTime != nil {
+		line("**Time:** %s  ", oneLine(*d.EstimatedTime))
+	}
+	if len(d.TagNames) > 0 {
+		line("**Tags:** %s  ", strings.Join(d.TagNames, ", "))
+	}
+	if d.Background != nil {
+		section("Background")
+		line("%s", *d.Background)
+	}
+	if d.CodeLink != nil {
+		section("Source Code")
+		line("<%s>", *d.CodeLink)
+	}
+	if len(d.Steps) > 0 {
+		section("Build Instructions")
+		for _, st := range d.Steps {
+			line("### Step %d: %s\n\n%s\n", st.StepNumber, oneLine(st.Title), st.Content)
+		}
+	}
+	if len(d.BillOfMaterials) > 0 {
+		section("Bill of Materials")
+		line("| Item | Quantity | Price | Description |\n| --- | ---: | ---: | --- |")
+		for _, item := range d.BillOfMaterials {
+			name := cell(item.ItemName)
+			if item.Link != nil {
+				name = fmt.Sprintf("[%s](<%s>)", name, *item.Link)
+			}
+			line("| %s | %d | %s | %s |", name, item.Quantity, formatPrice(item.PriceCents), cell(deref(item.Description)))
+		}
+	}
+	if len(d.Components) > 0 {
+		section("Electronic Components")
+		line("| Component | Quantity | Notes | Datasheet |\n| --- | ---: | --- | --- |")
+		for _, c := range d.Components {
+			sheet := ""
+			if c.Component.DatasheetURL != nil {
+				sheet = fmt.Sprintf("[Datasheet](<%s>)", *c.Component.DatasheetURL)
+			}
+			line("| %s | %d | %s | %s |", cell(c.Component.Name), c.Quantity, cell(deref(c.Notes)), sheet)
+		}
+	}
+	if len(d.ToolsMaterials) > 0 {
+		section("Required Tools & Materials")
+		for _, t := range d.ToolsMaterials {
+			line("- **%s** (%s)%s", oneLine(t.Name), t.ToolType, after(": ", t.Notes))
+		}
+	}
+	if len(d.Links) > 0 {
+		section("Additional Resources")
+		for _, l := range d.Links {
+			line("- [%s](<%s>) (%s)%s", oneLine(l.Title), l.URL, strings.ReplaceAll(l.LinkType, "_", " "), after(": ", l.Description))
+		}
+	}
+	if len(d.Files) > 0 {
+		section("Included Files")
+		for _, f := range d.Files {
+			e := entries[f.Filename]
+			line("- `%s` (%s)%s%s", e.path, f.Size(), after(": ", f.Description), e.note())
+		}
+	}
+	if len(d.Images) > 0 {
+		section("Project Images")
+		for _, i := range d.Images {
+			e := entries[i.Filename]
+			line("- [%s](<%s>)%s%s", path.Base(e.path), e.path, after(": ", i.Caption), e.note())
+		}
+	}
+	line("\n---\n\nBy %s on %s (%s), downloaded on %s.", d.AuthorUsername, s.cfg.siteName, s.cfg.publicURL+d.Path(), s.now().UTC().Format(time.DateOnly))
+	return b.String()
+}
+
+// note says of a file that is missing that it is.
+func (e archiveEntry) note() string {
+	if e.missing {
+		return " — **missing: the server could not find this file**"
+	}
+	return ""
+}
+
+// after is the text with something before it, or nothing when there is none.
+func after(separator string, text *string) string {
+	if text == nil {
+		return ""
+	}
+	return separator + oneLine(*text)
+}
+
+func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
+
+// cell is a text that can stand in a cell of a Markdown table.
+func cell(text string) string { return strings.ReplaceAll(oneLine(text), "|", `\|`) }
+
+// formatPrice writes hundredths as a decimal number.
+func formatPrice(cents *int) string {
+	if cents == nil {
+		return ""
+	}
+	return fmt.Sprintf("%d.%02d", *cents/100, *cents%100)
+}

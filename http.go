@@ -1,0 +1,611 @@
+package main
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html/template"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"path"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// handler answers a request, or returns the error that answers it.
+type handler func(w http.ResponseWriter, r *http.Request) error
+
+// httpError is an answer that is not a success. Its detail is a sentence for
+// the person at the other end; anything internal stays out of it.
+type httpError struct {
+	status     int
+	detail     string
+	faults     []fault
+	retryAfter int // seconds, when above 0
+}
+
+func (e *httpError) Error() string { return fmt.Sprintf("%d: %s", e.status, e.detail) }
+
+func fail(status int, format string, args ...any) error {
+	return &httpError{status: status, detail: fmt.Sprintf(format, args...)}
+}
+
+// publicError turns any error into the one that the client may see. What
+// nobody foresaw becomes a bare 500; a database that can't be reached, a 503.
+func publicError(err error) *httpError {
+	var known *httpError
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &known):
+		return known
+	case errors.As(err, &tooLarge):
+		return &httpError{status: http.StatusRequestEntityTooLarge, detail: fmt.Sprintf("The request is too large: at most %s are taken here", formatSize(tooLarge.Limit))}
+	case isUnavailable(err):
+		return &httpError{status: http.StatusServiceUnavailable, detail: "The service is not available at the moment, please try again in a few seconds", retryAfter: 5}
+	}
+	return &httpError{status: http.StatusInternalServerError, detail: "Something went wrong on our side, and we have been told; please try again later"}
+}
+
+// isUnavailable reports whether err says that the database is away, starting,
+// stopping or out of connections (SQLSTATE classes 08, 53 and 57P).
+func isUnavailable(err error) bool {
+	var pgErr *pgconn.PgError
+	if errors.As(err, &pgErr) {
+		return strings.HasPrefix(pgErr.Code, "08") || strings.HasPrefix(pgErr.Code, "53") || strings.HasPrefix(pgErr.Code, "57P")
+	}
+	var connectErr *pgconn.ConnectError
+	var netErr net.Error
+	return errors.As(err, &connectErr) || errors.As(err, &netErr) || errors.Is(err, context.DeadlineExceeded) ||
+		errors.Is(err, io.ErrUnexpectedEOF) || pgconn.SafeToRetry(err)
+}
+
+// violates reports whether err is a unique violation (SQLSTATE 23505), and of
+// which constraint.
+func violates(err error) (constraint string, yes bool) {
+	var pgErr *pgconn.PgError
+	if errors.As(err, &pgErr) && pgErr.Code == "23505" {
+		return pgErr.ConstraintName, true
+	}
+	return "", false
+}
+
+// orNotFound turns the absence of a row into a 404.
+func orNotFound(err error, what string) error {
+	if errors.Is(err, pgx.ErrNoRows) {
+		return fail(http.StatusNotFound, "%s not found", what)
+	}
+	return err
+}
+
+// requestInfo is what the log says of a request beyond what the request says
+// itself; handlers fill it in.
+type requestInfo struct {
+	id, route, user string
+	page            bool // errors are answered as a page
+	err             error
+}
+
+type requestInfoKey struct{}
+
+func infoOf(r *http.Request) *requestInfo {
+	info, _ := r.Context().Value(requestInfoKey{}).(*requestInfo)
+	return info
+}
+
+// answerError writes err to the client: as a page where the route is one, as
+// JSON elsewhere. A browser that lacks a sign-in is sent to get one.
+func (s *server) answerError(w http.ResponseWriter, r *http.Request, err error) {
+	public := publicError(err)
+	info := infoOf(r)
+	if public.status >= 500 {
+		info.err = err
+	}
+	if public.retryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(public.retryAfter))
+	}
+	if public.status == http.StatusUnauthorized && acceptsHTML(r) {
+		target := "/login?error=session_expired"
+		if r.Method == http.MethodGet || r.Method == http.MethodHead {
+			target += "&return_to=" + url.QueryEscape(r.URL.RequestURI())
+		}
+		http.Redirect(w, r, target, http.StatusSeeOther)
+		return
+	}
+	// What a handler had set for its success does not belong to the failure.
+	for _, name := range []string{"Content-Disposition", "Content-Length", "Content-Encoding", "ETag", "Last-Modified", "Cache-Control"} {
+		w.Header().Del(name)
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	if info.page {
+		v, viewerErr := s.viewerOf(w, r)
+		if viewerErr != nil {
+			v = viewer{}
+		}
+		s.render(w, r, public.status, "error", v, http.StatusText(public.status), errorPage{public.status, public.detail})
+		return
+	}
+	body := struct {
+		Detail string  `json:"detail"`
+		Errors []fault `json:"errors,omitempty"`
+	}{public.detail, public.faults}
+	if err := writeJSON(w, public.status, body); err != nil {
+		s.log.Error("writing an error", "error", err)
+	}
+}
+
+type errorPage struct {
+	Status int
+	Detail string
+}
+
+func acceptsHTML(r *http.Request) bool {
+	return strings.Contains(r.Header.Get("Accept"), "text/html")
+}
+
+// writeJSON marshals before it writes the status, so that a value that can't
+// be marshalled is still answered as an error.
+func writeJSON(w http.ResponseWriter, status int, value any) error {
+	body, err := json.Marshal(value)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_, _ = w.Write(append(body, '\n')) // the client is gone if this fails
+	return nil
+}
+
+// message is the answer of endpoints that only say that they did it.
+type message struct {
+	Message string `json:"message"`
+}
+
+// layout is what every page has around its own data.
+type layout struct {
+	Title    string // of the page; the site's name is put behind it
+	SiteName string
+	SiteURL  string
+	Viewer   viewer
+	Path     string
+	Data     any
+}
+
+// render executes a page's template into a buffer, so that a template that
+// fails is answered as an error and not as half a page.
+func (s *server) render(w http.ResponseWriter, r *http.Request, status int, name string, v viewer, title string, data any) error {
+	var page bytes.Buffer
+	err := s.templates[name].ExecuteTemplate(&page, "layout.html", layout{
+		Title: title, SiteName: s.cfg.siteName, SiteURL: s.cfg.siteURL, Viewer: v, Path: r.URL.RequestURI(), Data: data,
+	})
+	if err != nil {
+		s.log.Error("rendering a page", "template", name, "error", err)
+		return err
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	if w.Header().Get("Cache-Control") == "" {
+		w.Header().Set("Cache-Control", "private, no-cache")
+	}
+	w.WriteHeader(status)
+	_, _ = page.WriteTo(w)
+	return nil
+}
+
+// loadTemplates parses every page of templates/ together with layout.html and
+// the partials, the files whose names start with an underscore.
+func loadTemplates(funcs template.FuncMap) (map[string]*template.Template, error) {
+	base, err := template.New("layout.html").Funcs(funcs).ParseFS(templateFiles, "templates/layout.html", "templates/_*.html")
+	if err != nil {
+		return nil, err
+	}
+	entries, err := templateFiles.ReadDir("templates")
+	if err != nil {
+		return nil, err
+	}
+	pages := map[string]*template.Template{}
+	for _, entry := range entries {
+		name := entry.Name()
+		if name == "layout.html" || strings.HasPrefix(name, "_") {
+			continue
+		}
+		page, err := template.Must(base.Clone()).ParseFS(templateFiles, "templates/"+name)
+		if err != nil {
+			return nil, err
+		}
+		pages[strings.TrimSuffix(name, ".html")] = page
+	}
+	return pages, nil
+}
+
+// wrap puts around the routes what holds for every request, the outermost
+// last.
+func (s *server) wrap(mux *http.ServeMux) http.Handler {
+	h := s.routed(mux)
+	h = s.limitWrites(h)
+	h = s.sameOrigin(h)
+	h = s.plainText(h)
+	h = s.crossOrigin(h)
+	h = s.secured(h)
+	return s.observed(h)
+}
+
+// observed gives the request an id, recovers from panics and logs one line
+// when it is done.
+func (s *server) observed(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		started := time.Now()
+		info := &requestInfo{id: rand.Text()[:12]}
+		r = r.WithContext(context.WithValue(r.Context(), requestInfoKey{}, info))
+		rec := &recorder{ResponseWriter: w}
+		w.Header().Set("X-Request-Id", info.id)
+		defer func() {
+			reason := recover()
+			if reason != nil && reason != http.ErrAbortHandler {
+				info.err = fmt.Errorf("panic: %v\n%s", reason, debug.Stack())
+				if rec.status == 0 {
+					s.answerError(rec, r, info.err)
+					reason = nil
+				} else {
+					reason = http.ErrAbortHandler // the client has to see that the answer is not whole
+				}
+			}
+			s.logRequest(r, rec, info, time.Since(started))
+			if reason != nil {
+				panic(reason)
+			}
+		}()
+		next.ServeHTTP(rec, r)
+	})
+}
+
+func (s *server) logRequest(r *http.Request, rec *recorder, info *requestInfo, took time.Duration) {
+	level := slog.LevelInfo
+	attrs := []any{"method", r.Method, "path", r.URL.Path, "route", info.route, "status", cmp.Or(rec.status, http.StatusOK),
+		"bytes", rec.bytes, "took", took.Round(time.Microsecond), "address", s.clientAddr(r), "id", info.id}
+	if info.user != "" {
+		attrs = append(attrs, "user", info.user)
+	}
+	if info.err != nil {
+		level = slog.LevelError
+		attrs = append(attrs, "error", info.err)
+	}
+	s.log.Log(r.Context(), level, "request", attrs...)
+}
+
+// recorder notes the status and the size of an answer.
+type recorder struct {
+	http.ResponseWriter
+	status int
+	bytes  int64
+}
+
+func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (w *recorder) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *recorder) Write(p []byte) (int, error) {
+	if w.status == 0 {
+		w.status = http.StatusOK
+	}
+	n, err := w.ResponseWriter.Write(p)
+	w.bytes += int64(n)
+	return n, err
+}
+
+// secured sets the headers that browsers read as protection. No script and no
+// style but the server's own files; forms may go on to the sites that sign-in
+// returns to.
+func (s *server) secured(next http.Handler) http.Handler {
+	csp := "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; " +
+		"manifest-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action " +
+		strings.Join(append([]string{"'self'"}, s.cfg.allowedOrigins...), " ")
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", csp)
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("X-Frame-Options", "DENY")
+		h.Set("Referrer-Policy", "strict-origin-when-cross-origin")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
+		if s.cfg.production {
+			h.Set("Strict-Transport-Security", "max-age=31536000")
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// crossOrigin answers CORS for the allowed origins, exactly as they are
+// spelled, on every answer and every preflight.
+func (s *server) crossOrigin(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Add("Vary", "Origin")
+		origin := r.Header.Get("Origin")
+		if slices.Contains(s.cfg.allowedOrigins, origin) {
+			h.Set("Access-Control-Allow-Origin", origin)
+			h.Set("Access-Control-Allow-Credentials", "true")
+			h.Set("Access-Control-Expose-Headers", "X-Total-Count, ETag, Retry-After, Content-Disposition")
+		}
+		if r.Method != http.MethodOptions {
+			next.ServeHTTP(w, r)
+			return
+		}
+		if h.Get("Access-Control-Allow-Origin") != "" {
+			h.Set("Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS")
+			h.Set("Access-Control-Max-Age", "3600")
+			if asked := r.Header.Get("Access-Control-Request-Headers"); asked != "" {
+				h.Set("Access-Control-Allow-Headers", asked)
+				h.Add("Vary", "Access-Control-Request-Headers")
+			}
+		}
+		w.WriteHeader(http.StatusNoContent)
+	})
+}
+
+// plainText refuses addresses that hold NUL or are not UTF-8, which PostgreSQL
+// can't store.
+func (s *server) plainText(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		query, err := url.QueryUnescape(r.URL.RawQuery)
+		where := "path"
+		if isPlain(r.URL.Path) {
+			where = "query"
+		}
+		if where == "path" || err != nil || !isPlain(query) {
+			s.answerError(w, r, invalid(fault{[]string{where}, "The address must be valid UTF-8 without NUL", "value_error"}))
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func isPlain(text string) bool {
+	return utf8.ValidString(text) && !strings.ContainsRune(text, 0)
+}
+
+// sameOrigin refuses writes that another site's page sends with the user's
+// cookies (CSRF); the allowed origins are trusted.
+func (s *server) sameOrigin(next http.Handler) http.Handler {
+	protection := http.NewCrossOriginProtection()
+	for _, origin := range append([]string{s.cfg.publicURL}, s.cfg.allowedOrigins...) {
+		// Each was checked when the configuration was read. A public URL may
+		// have a path, which is no part of an origin.
+		if u, err := url.Parse(origin); err == nil {
+			_ = protection.AddTrustedOrigin(u.Scheme + "://" + u.Host)
+		}
+	}
+	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.answerError(w, r, fail(http.StatusForbidden, "This request comes from another site, which may not write here; its origin has to be in ALLOWED_ORIGINS"))
+	}))
+	return protection.Handler(next)
+}
+
+// limitWrites is the generous limit on everything that writes, and bounds how
+// long a request may wait for the database.
+func (s *server) limitWrites(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			if err := s.take(r, writeLimit); err != nil {
+				s.answerError(w, r, err)
+				return
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// limited puts a limit of its own before one endpoint.
+func (s *server) limited(lm limit, next handler) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		if err := s.take(r, lm); err != nil {
+			return err
+		}
+		return next(w, r)
+	}
+}
+
+// take uses one request of the client's bucket, and returns the 429 when it is
+// empty.
+func (s *server) take(r *http.Request, lm limit) error {
+	if s.isOperator(r) {
+		return nil
+	}
+	wait := s.limiter.take(lm, s.clientAddr(r))
+	if wait == 0 {
+		return nil
+	}
+	return &httpError{
+		status:     http.StatusTooManyRequests,
+		detail:     fmt.Sprintf("Too many requests, please try again in %s", formatWait(wait)),
+		retryAfter: wait,
+	}
+}
+
+// clientAddr is the address of the person: the connection's, or behind a
+// trusted proxy the nearest one in X-Forwarded-For that is no such proxy.
+func (s *server) clientAddr(r *http.Request) netip.Addr {
+	remote, _ := netip.ParseAddrPort(r.RemoteAddr)
+	addr := remote.Addr().Unmap()
+	trusted := func(a netip.Addr) bool {
+		return slices.ContainsFunc(s.cfg.trustedProxies, func(p netip.Prefix) bool { return p.Contains(a) })
+	}
+	forwarded := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
+	for _, text := range slices.Backward(forwarded) {
+		if !trusted(addr) {
+			break
+		}
+		next, err := netip.ParseAddr(strings.TrimSpace(text))
+		if err != nil {
+			break
+		}
+		addr = next.Unmap()
+	}
+	return addr
+}
+
+// pageURLRoutes are the endpoints that end in the URL of a page, which is data
+// and not a path: it may hold anything that a path may not.
+var pageURLRoutes = []string{
+	"/interact/likes/", "/interact/like-status/", "/interact/user-like-status/", "/interact/comments/", "/analytics/page-views/",
+}
+
+// isCommentAction tells the endpoints below /interact/comments/ that take a
+// comment's id from those that take a page's URL.
+func isCommentAction(method, rest string) bool {
+	id, action, _ := strings.Cut(rest, "/")
+	if method != http.MethodGet && method != http.MethodHead || rest == "flagged" {
+		return true
+	}
+	_, err := strconv.Atoi(id)
+	return err == nil && (action == "versions" || action == "likers")
+}
+
+// routed hands the request to its route. The mux would answer a path that is
+// not in its shortest form with a redirect, which JSON clients don't follow
+// with their method and body: so the path is brought into that form here. And
+// what the mux answers by itself, 404 and 405, becomes an error like others.
+func (s *server) routed(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		escaped := r.URL.EscapedPath()
+		clean := ""
+		for _, prefix := range pageURLRoutes {
+			rest, found := strings.CutPrefix(escaped, prefix)
+			if !found || prefix == "/interact/comments/" && isCommentAction(r.Method, rest) {
+				continue
+			}
+			tail := ""
+			if prefix == "/analytics/page-views/" {
+				if page, is := strings.CutSuffix(rest, "/timeline"); is {
+					rest, tail = page, "/timeline"
+				}
+			}
+			page, err := url.PathUnescape(rest)
+			if err == nil {
+				clean = prefix + segment(pageURL(page)) + tail
+			}
+		}
+		if clean == "" {
+			clean = path.Clean("/" + escaped)
+		}
+		if clean != escaped {
+			u := *r.URL
+			u.Path, _ = url.PathUnescape(clean)
+			u.RawPath = clean
+			r2 := *r
+			r2.URL = &u
+			r = &r2
+		}
+		h, pattern := mux.Handler(r)
+		if pattern != "" {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		infoOf(r).page = acceptsHTML(r)
+		probe := &discard{header: http.Header{}}
+		h.ServeHTTP(probe, r)
+		if probe.status == http.StatusMethodNotAllowed {
+			w.Header().Set("Allow", probe.header.Get("Allow"))
+			s.answerError(w, r, fail(http.StatusMethodNotAllowed, "Method %s is not allowed here; allowed: %s", r.Method, probe.header.Get("Allow")))
+			return
+		}
+		s.answerError(w, r, fail(http.StatusNotFound, "Not found"))
+	})
+}
+
+// segment escapes text so that it is one segment of a path, whatever it holds;
+// dots too, since a path of "." or ".." is shortened.
+func segment(text string) string {
+	return strings.ReplaceAll(url.PathEscape(text), ".", "%2E")
+}
+
+// discard is a ResponseWriter of which only status and header count.
+type discard struct {
+	header http.Header
+	status int
+}
+
+func (d *discard) Header() http.Header         { return d.header }
+func (d *discard) Write(p []byte) (int, error) { return len(p), nil }
+func (d *discard) WriteHeader(status int)      { d.status = status }
+
+// transferTimeout is how long an upload or a download may stand still; the
+// server's own timeouts bound whole requests.
+const transferTimeout = 30 * time.Second
+
+// slowBody gives a request's body time as long as bytes keep coming.
+type slowBody struct {
+	io.ReadCloser
+	control *http.ResponseController
+}
+
+func (b slowBody) Read(p []byte) (int, error) {
+	_ = b.control.SetReadDeadline(time.Now().Add(transferTimeout))
+	return b.ReadCloser.Read(p)
+}
+
+// slowWriter gives an answer time as long as the client keeps taking bytes.
+type slowWriter struct {
+	http.ResponseWriter
+	control *http.ResponseController
+}
+
+func (w slowWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (w slowWriter) Write(p []byte) (int, error) {
+	_ = w.control.SetWriteDeadline(time.Now().Add(transferTimeout))
+	return w.ResponseWriter.Write(p)
+}
+
+// unhurried lifts the limit on a whole request from one that moves a file.
+func unhurried(w http.ResponseWriter, r *http.Request) http.ResponseWriter {
+	control := http.NewResponseController(w)
+	r.Body = slowBody{r.Body, control}
+	// Until the first byte of the answer the upload may take its time.
+	_ = control.SetWriteDeadline(time.Now().Add(time.Hour))
+	return slowWriter{w, control}
+}
+
+// formatSize writes a number of bytes for people, in units of 1024.
+func formatSize(n int64) string {
+	switch {
+	case n < 1<<10:
+		return fmt.Sprintf("%d bytes", n)
+	case n < 1<<20:
+		return fmt.Sprintf("%.0f KB", float64(n)/(1<<10))
+	case n < 10<<20 && n%(1<<20) != 0:
+		return fmt.Sprintf("%.1f MB", float64(n)/(1<<20))
+	case n < 1<<30:
+		return fmt.Sprintf("%.0f MB", float64(n)/(1<<20))
+	}
+	return fmt.Sprintf("%.1f GB", float64(n)/(1<<30))
+}
+
+// formatWait writes a number of seconds for people.
+func formatWait(seconds int) string {
+	switch {
+	case seconds == 1:
+		return "1 second"
+	case seconds < 120:
+		return fmt.Sprintf("%d seconds", seconds)
+	}
+	return fmt.Sprintf("%d minutes", (seconds+59)/60)
+}

@@ -1,0 +1,698 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	_ "embed"
+	"fmt"
+	"net/http"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// target is what a like or a comment belongs to: a page by its URL, or an
+// entity by type and id. The one that it is not is nil.
+type target struct {
+	URL        *string `json:"url"`
+	EntityType *string `json:"entity_type"`
+	EntityID   *int    `json:"entity_id"`
+}
+
+// pageURL brings a page's URL into the form under which it is stored: without
+// leading slashes, and the site's root as index.html.
+func pageURL(url string) string {
+	return cmp.Or(strings.TrimLeft(url, "/"), "index.html")
+}
+
+func pageTarget(url string) target { return target{URL: &url} }
+
+func projectTarget(id int) target {
+	kind := "project"
+	return target{EntityType: &kind, EntityID: &id}
+}
+
+const maxURL = 2000
+
+// pageURL reads the field "url". It must be there, but may be empty.
+func (in *input) pageURL() string { return pageURL(in.text("url", 0, maxURL)) }
+
+// pathURL is the page's URL at the end of a path.
+func pathURL(r *http.Request) (string, error) {
+	url := pageURL(r.PathValue("url"))
+	if utf8.RuneCountInString(url) > maxURL {
+		return "", invalid(fault{[]string{"path", "url"}, fmt.Sprintf("URL must have at most %d characters", maxURL), "string_too_long"})
+	}
+	return url, nil
+}
+
+// entity reads the fields "entity_type" and "entity_id".
+func (in *input) entity() target {
+	kind := in.choice("entity_type", "", "project")
+	id := in.integer("entity_id", nil, 0, 1<<31-1)
+	return target{EntityType: &kind, EntityID: &id}
+}
+
+// checkVisible makes sure that a target can be seen by v: a page always, a
+// project when it is published or v's own.
+func (s *server) checkVisible(ctx context.Context, t target, v viewer) error {
+	if t.URL != nil {
+		return nil
+	}
+	var one int
+	err := s.db.QueryRow(ctx, `select 1 from project where id = $1 and (status = 'published' or author_id = $2)`, t.EntityID, v.ID).Scan(&one)
+	return orNotFound(err, "Project")
+}
+
+// onTarget is the condition by which rows of "like" and comment belong to the
+// target whose three columns are $1 to $3.
+const onTarget = `(url = $1 or entity_type = $2 and entity_id = $3)`
+
+// likeStatus says how many people like a target, and whether the viewer does.
+type likeStatus struct {
+	LikeCount  int  `json:"like_count"`
+	Liked      bool `json:"user_has_liked"`
+	UserLikeID *int `json:"user_like_id"`
+}
+
+func (s *server) loadLikeStatus(ctx context.Context, t target, v viewer) (likeStatus, error) {
+	rows, err := s.db.Query(ctx, `
+		select count(*) as like_count, count(*) filter (where user_id = $4) > 0 as liked, min(id) filter (where user_id = $4) as user_like_id
+		from "like" where `+onTarget, t.URL, t.EntityType, t.EntityID, v.ID)
+	if err != nil {
+		return likeStatus{}, err
+	}
+	return pgx.CollectOneRow(rows, pgx.RowToStructByName[likeStatus])
+}
+
+// toggleLike adds v's like of a target, or takes it back. Parallel toggles of
+// one person come one after the other, so that an even number of them changes
+// nothing.
+func (s *server) toggleLike(ctx context.Context, t target, v viewer) (liked bool, count int, err error) {
+	// A batch is one transaction and one trip; the lock is held until its end.
+	var batch pgx.Batch
+	batch.Queue(`select pg_advisory_xact_lock(hashtextextended(concat_ws('/', 'like', $1::text, $2::text, $3::int, $4::int), 0))`,
+		t.URL, t.EntityType, t.EntityID, v.ID)
+	batch.Queue(`
+		with gone as (delete from "like" where `+onTarget+` and user_id = $4 returning id),
+		     added as (
+			insert into "like" (url, entity_type, entity_id, user_id)
+			select $1, $2, $3, $4 where not exists (select from gone)
+			on conflict do nothing returning id)
+		select exists (select from added),
+		       (select count(*) from "like" where `+onTarget+`) + (select count(*) from added) - (select count(*) from gone)`,
+		t.URL, t.EntityType, t.EntityID, v.ID).QueryRow(func(row pgx.Row) error { return row.Scan(&liked, &count) })
+	err = s.db.SendBatch(ctx, &batch).Close()
+	return liked, count, err
+}
+
+// likeAnswer is what a toggle says.
+type likeAnswer struct {
+	Message   string `json:"message"`
+	Liked     bool   `json:"liked"`
+	LikeCount int    `json:"like_count"`
+}
+
+// likePage toggles the viewer's like of a page.
+func (s *server) likePage(w http.ResponseWriter, r *http.Request, v viewer) error {
+	in, err := readInput(w, r)
+	if err != nil {
+		return err
+	}
+	url := in.pageURL()
+	if err := in.err(); err != nil {
+		return err
+	}
+	liked, count, err := s.toggleLike(r.Context(), pageTarget(url), v)
+	if err != nil {
+		return err
+	}
+	answer := likeAnswer{"Like removed", liked, count}
+	if liked {
+		answer.Message = "Like added"
+	}
+	return writeJSON(w, http.StatusOK, answer)
+}
+
+// pageLikes answers the endpoints that ask for the likes of a page; shape
+// makes each one's own answer of the status.
+func (s *server) pageLikes(shape func(url string, l likeStatus) any) withViewer {
+	return func(w http.ResponseWriter, r *http.Request, v viewer) error {
+		url, err := pathURL(r)
+		if err != nil {
+			return err
+		}
+		status, err := s.loadLikeStatus(r.Context(), pageTarget(url), v)
+		if err != nil {
+			return err
+		}
+		return writeJSON(w, http.StatusOK, shape(url, status))
+	}
+}
+
+// likesShape has every name under which pages of the site know the two facts.
+func likesShape(url string, l likeStatus) any {
+	return struct {
+		URL          string `json:"url"`
+		LikeCount    int    `json:"like_count"`
+		Count        int    `json:"count"`
+		UserHasLiked bool   `json:"user_has_liked"`
+		UserLiked    bool   `json:"user_liked"`
+	}{url, l.LikeCount, l.LikeCount, l.Liked, l.Liked}
+}
+
+func likeStatusShape(url string, l likeStatus) any {
+	return struct {
+		URL          string `json:"url"`
+		LikeCount    int    `json:"like_count"`
+		UserHasLiked bool   `json:"user_has_liked"`
+	}{url, l.LikeCount, l.Liked}
+}
+
+func userLikeStatusShape(url string, l likeStatus) any {
+	return struct {
+		URL          string `json:"url"`
+		UserHasLiked bool   `json:"user_has_liked"`
+		LikeID       *int   `json:"like_id"`
+	}{url, l.Liked, l.UserLikeID}
+}
+
+// likeRead is a row of "like".
+type likeRead struct {
+	ID int `json:"id"`
+	target
+	UserID    int       `json:"user_id"`
+	CreatedAt time.Time `json:"created_at"`
+}
+
+// addLike answers POST /api/likes and /api/likes/entity; of makes the target
+// out of the body. A like that exists already is a 409.
+func (s *server) addLike(of func(in *input) target) withViewer {
+	return func(w http.ResponseWriter, r *http.Request, v viewer) error {
+		in, err := readInput(w, r)
+		if err != nil {
+			return err
+		}
+		t := of(in)
+		if err := in.err(); err != nil {
+			return err
+		}
+		if err := s.checkVisible(r.Context(), t, v); err != nil {
+			return err
+		}
+		rows, err := s.db.Query(r.Context(), `
+			insert into "like" (url, entity_type, entity_id, user_id) values ($1, $2, $3, $4)
+			returning id, url, entity_type, entity_id, user_id, created_at`, t.URL, t.EntityType, t.EntityID, v.ID)
+		if err != nil {
+			return err
+		}
+		like, err := pgx.CollectOneRow(rows, pgx.RowToStructByName[likeRead])
+		if _, taken := violates(err); taken {
+			return fail(http.StatusConflict, "You have already liked this content")
+		}
+		if err != nil {
+			return err
+		}
+		return writeJSON(w, http.StatusCreated, like)
+	}
+}
+
+// removeLike answers DELETE /api/likes/{id} and /api/likes/entity/{id}.
+func (s *server) removeLike(w http.ResponseWriter, r *http.Request, v viewer) error {
+	id, err := pathID(r, "id")
+	if err != nil {
+		return err
+	}
+	var owner int
+	err = s.db.QueryRow(r.Context(), `select user_id from "like" where id = $1`, id).Scan(&owner)
+	if err := orNotFound(err, "Like"); err != nil {
+		return err
+	}
+	if owner != v.ID {
+		return fail(http.StatusForbidden, "You can only unlike your own likes")
+	}
+	if _, err := s.db.Exec(r.Context(), `delete from "like" where id = $1`, id); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// countLikes answers the counts under /api/likes for the target in the query.
+func (s *server) countLikes(of func(in *input) target) withViewer {
+	return func(w http.ResponseWriter, r *http.Request, v viewer) error {
+		in := queryInput(r)
+		t := of(in)
+		if err := in.err(); err != nil {
+			return err
+		}
+		if err := s.checkVisible(r.Context(), t, v); err != nil {
+			return err
+		}
+		status, err := s.loadLikeStatus(r.Context(), t, v)
+		if err != nil {
+			return err
+		}
+		return writeJSON(w, http.StatusOK, struct {
+			target
+			likeStatus
+		}{t, status})
+	}
+}
+
+// mostLiked answers the pages with the most likes.
+func (s *server) mostLiked(w http.ResponseWriter, r *http.Request) error {
+	in := queryInput(r)
+	limit := in.integer("limit", ptr(10), 1, 100)
+	if err := in.err(); err != nil {
+		return err
+	}
+	rows, err := s.db.Query(r.Context(), `
+		select url, count(*) as like_count, max(created_at) as last_liked_at from "like"
+		where url is not null group by url order by like_count desc, last_liked_at desc, url limit $1`, limit)
+	if err != nil {
+		return err
+	}
+	type liked struct {
+		URL         string    `json:"url"`
+		LikeCount   int       `json:"like_count"`
+		LastLikedAt time.Time `json:"last_liked_at"`
+	}
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByName[liked])
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, list)
+}
+
+// commentRead is a comment as its author gets it back.
+type commentRead struct {
+	ID int `json:"id"`
+	target
+	Content   string     `json:"content"`
+	CreatedAt time.Time  `json:"created_at"`
+	EditedAt  *time.Time `json:"edited_at"`
+	UserID    int        `json:"user_id"`
+}
+
+// commentWithUser is a comment in a thread.
+type commentWithUser struct {
+	commentRead
+	Username        string             `json:"username"`
+	AuthorUsername  string             `json:"author_username"` // the same
+	ProfilePicture  *string            `json:"profile_picture"`
+	LikeCount       int                `json:"like_count"`
+	UserHasLiked    bool               `json:"user_has_liked"`
+	ParentCommentID *int               `json:"parent_comment_id"`
+	ReplyCount      int                `json:"reply_count"`
+	Replies         []*commentWithUser `json:"replies"`
+
+	visible bool
+}
+
+const commentColumns = `id, url, entity_type, entity_id, content, created_at, edited_at, user_id`
+
+// createComment adds a comment of v to a target.
+func (s *server) createComment(ctx context.Context, t target, in *input, v viewer) (commentRead, error) {
+	content, _ := in.string("content")
+	if !in.has("content") {
+		in.add("content", "Content is required", "missing")
+	}
+	parent := in.optionalInteger("parent_comment_id", nil, 0, 1<<31-1)
+	if err := in.err(); err != nil {
+		return commentRead{}, err
+	}
+	content, err := cleanComment(content)
+	if err != nil {
+		return commentRead{}, err
+	}
+	if err := s.checkVisible(ctx, t, v); err != nil {
+		return commentRead{}, err
+	}
+	if parent != nil {
+		var same, hidden bool
+		err := s.db.QueryRow(ctx, `select `+onTarget+` is true, is_hidden or is_removed from comment where id = $4`,
+			t.URL, t.EntityType, t.EntityID, parent).Scan(&same, &hidden)
+		if err := orNotFound(err, "Parent comment"); err != nil {
+			return commentRead{}, err
+		}
+		if !same {
+			return commentRead{}, fail(http.StatusBadRequest, "The comment that you reply to belongs to another page")
+		}
+		if hidden {
+			return commentRead{}, fail(http.StatusBadRequest, "Cannot reply to removed or hidden comment")
+		}
+	}
+	rows, err := s.db.Query(ctx, `
+		insert into comment (url, entity_type, entity_id, user_id, content, parent_comment_id)
+		values ($1, $2, $3, $4, $5, $6) returning `+commentColumns,
+		t.URL, t.EntityType, t.EntityID, v.ID, content, parent)
+	if err != nil {
+		return commentRead{}, err
+	}
+	return pgx.CollectOneRow(rows, pgx.RowToStructByName[commentRead])
+}
+
+// postComment answers the two endpoints that add a comment; of makes the
+// target out of the body.
+func (s *server) postComment(of func(in *input) target) withViewer {
+	return func(w http.ResponseWriter, r *http.Request, v viewer) error {
+		in, err := readInput(w, r)
+		if err != nil {
+			return err
+		}
+		comment, err := s.createComment(r.Context(), of(in), in, v)
+		if err != nil {
+			return err
+		}
+		return writeJSON(w, http.StatusOK, comment)
+	}
+}
+
+// loadThread returns the comments of a target as a tree, top level by sort
+// ("recent" or "popular"), replies oldest first, and the number of visible
+// ones.
+func (s *server) loadThread(ctx context.Context, t target, v viewer, sort string) (top []*commentWithUser, total int, err error) {
+	rows, err := s.db.Query(ctx, queries["thread"], t.URL, t.EntityType, t.EntityID, v.ID)
+	if err != nil {
+		return nil, 0, err
+	}
+	type row struct {
+		commentRead
+		Username        string
+		ProfilePicture  *string
+		LikeCount       int
+		UserHasLiked    bool
+		ParentCommentID *int
+		ReplyCount      int
+		Visible         bool
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[row])
+	if err != nil {
+		return nil, 0, err
+	}
+	byID := make(map[int]*commentWithUser, len(found))
+	all := make([]*commentWithUser, 0, len(found))
+	for _, f := range found {
+		c := &commentWithUser{f.commentRead, f.Username, f.Username, f.ProfilePicture, f.LikeCount, f.UserHasLiked,
+			f.ParentCommentID, f.ReplyCount, []*commentWithUser{}, f.Visible}
+		byID[c.ID] = c
+		all = append(all, c)
+		if c.visible {
+			total++
+		}
+	}
+	// A reply is younger than its parent: from the last backwards, each
+	// comment is complete when it is handed to its parent. One that can't be
+	// seen stays only for the sake of its replies.
+	for _, c := range slices.Backward(all) {
+		slices.Reverse(c.Replies)
+		if !c.visible {
+			if len(c.Replies) == 0 {
+				continue
+			}
+			c.blank("[removed]")
+		}
+		if parent := byID[deref(c.ParentCommentID)]; parent != nil {
+			parent.Replies = append(parent.Replies, c)
+		} else {
+			top = append(top, c)
+		}
+	}
+	if sort == "popular" {
+		slices.SortStableFunc(top, func(a, b *commentWithUser) int { return b.LikeCount - a.LikeCount })
+	}
+	return top, total, nil
+}
+
+// blank takes everything from a comment that tells who wrote what.
+func (c *commentWithUser) blank(word string) {
+	c.Content, c.Username, c.AuthorUsername = word, word, word
+	c.UserID, c.ProfilePicture, c.LikeCount, c.UserHasLiked, c.EditedAt = 0, nil, 0, false, nil
+}
+
+func deref[T any](p *T) (value T) {
+	if p != nil {
+		value = *p
+	}
+	return value
+}
+
+// flatten lists a tree depth first, each comment without its replies.
+func flatten(tree []*commentWithUser) []*commentWithUser {
+	flat := []*commentWithUser{}
+	stack := slices.Clone(tree)
+	slices.Reverse(stack)
+	for len(stack) > 0 {
+		c := stack[len(stack)-1]
+		stack = stack[:len(stack)-1]
+		flat = append(flat, c)
+		for _, reply := range slices.Backward(c.Replies) {
+			stack = append(stack, reply)
+		}
+		c.Replies = []*commentWithUser{}
+	}
+	return flat
+}
+
+// listComments answers the thread of a target; X-Total-Count is the number of
+// visible comments, replies included.
+func (s *server) listComments(w http.ResponseWriter, r *http.Request, v viewer, t target, in *input) error {
+	sort := in.choice("sort", "recent", "recent", "popular")
+	flat := in.flag("flat")
+	if err := in.err(); err != nil {
+		return err
+	}
+	if err := s.checkVisible(r.Context(), t, v); err != nil {
+		return err
+	}
+	thread, total, err := s.loadThread(r.Context(), t, v, sort)
+	if err != nil {
+		return err
+	}
+	if flat || thread == nil {
+		thread = flatten(thread)
+	}
+	w.Header().Set("X-Total-Count", strconv.Itoa(total))
+	return writeJSON(w, http.StatusOK, thread)
+}
+
+func (s *server) listPageComments(w http.ResponseWriter, r *http.Request, v viewer) error {
+	url, err := pathURL(r)
+	if err != nil {
+		return err
+	}
+	return s.listComments(w, r, v, pageTarget(url), queryInput(r))
+}
+
+func (s *server) listEntityComments(w http.ResponseWriter, r *http.Request, v viewer) error {
+	in := queryInput(r)
+	return s.listComments(w, r, v, in.entity(), in)
+}
+
+// ownComment is a comment that the viewer may change.
+type ownComment struct {
+	ID        int
+	UserID    int
+	Content   string
+	IsRemoved bool
+	IsHidden  bool
+}
+
+// loadOwnComment returns the comment of the path, or the 403 with the words
+// that the endpoint has for it.
+func (s *server) loadOwnComment(r *http.Request, v viewer, forbidden string) (ownComment, error) {
+	id, err := pathID(r, "id")
+	if err != nil {
+		return ownComment{}, err
+	}
+	rows, err := s.db.Query(r.Context(), `select id, user_id, content, is_removed, is_hidden from comment where id = $1`, id)
+	if err != nil {
+		return ownComment{}, err
+	}
+	c, err := pgx.CollectOneRow(rows, pgx.RowToStructByName[ownComment])
+	if err == nil && c.UserID != v.ID {
+		return ownComment{}, fail(http.StatusForbidden, "%s", forbidden)
+	}
+	return c, orNotFound(err, "Comment")
+}
+
+// editComment gives a comment a new text and keeps the old one as a version.
+func (s *server) editComment(w http.ResponseWriter, r *http.Request, v viewer) error {
+	in, err := readInput(w, r)
+	if err != nil {
+		return err
+	}
+	c, err := s.loadOwnComment(r, v, "Only the original author can edit this comment")
+	if err != nil {
+		return err
+	}
+	content, _ := in.string("content")
+	if !in.has("content") {
+		in.add("content", "Content is required", "missing")
+	}
+	if err := in.err(); err != nil {
+		return err
+	}
+	if c.IsRemoved || c.IsHidden {
+		return fail(http.StatusBadRequest, "A removed or hidden comment cannot be edited")
+	}
+	if content, err = cleanComment(content); err != nil {
+		return err
+	}
+	rows, err := s.db.Query(r.Context(), `
+		with version as (insert into commentversion (comment_id, content) select id, content from comment where id = $1 and content <> $2)
+		update comment set content = $2, edited_at = case when content <> $2 then now() else edited_at end
+		where id = $1 returning `+commentColumns, c.ID, content)
+	if err != nil {
+		return err
+	}
+	edited, err := pgx.CollectOneRow(rows, pgx.RowToStructByName[commentRead])
+	if err != nil {
+		return orNotFound(err, "Comment")
+	}
+	return writeJSON(w, http.StatusOK, edited)
+}
+
+// removeOwnComment takes the viewer's comment out of sight; its replies stay.
+func (s *server) removeOwnComment(w http.ResponseWriter, r *http.Request, v viewer) error {
+	if err := s.removeComment(r, v); err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, message{"Comment removed"})
+}
+
+func (s *server) removeComment(r *http.Request, v viewer) error {
+	c, err := s.loadOwnComment(r, v, "Only the original author can remove this comment")
+	if err != nil {
+		return err
+	}
+	tag, err := s.db.Exec(r.Context(), `update comment set is_removed = true, removed_at = now() where id = $1 and not is_removed`, c.ID)
+	if err == nil && tag.RowsAffected() == 0 {
+		return fail(http.StatusBadRequest, "Comment already removed")
+	}
+	return err
+}
+
+// likeComment toggles the viewer's like of a comment.
+func (s *server) likeComment(w http.ResponseWriter, r *http.Request, v viewer) error {
+	id, err := pathID(r, "id")
+	if err != nil {
+		return err
+	}
+	liked, count, err := s.toggleCommentLike(r.Context(), id, v)
+	if err != nil {
+		return err
+	}
+	answer := likeAnswer{"Comment unliked", liked, count}
+	if liked {
+		answer.Message = "Comment liked"
+	}
+	return writeJSON(w, http.StatusOK, answer)
+}
+
+// toggleCommentLike is one transaction that holds the comment's row, by which
+// parallel toggles come one after the other.
+func (s *server) toggleCommentLike(ctx context.Context, id int, v viewer) (liked bool, count int, err error) {
+	err = pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
+		var t target
+		err := tx.QueryRow(ctx, `select like_count, url, entity_type, entity_id from comment
+			where id = $1 and not is_hidden and not is_removed for update`, id).Scan(&count, &t.URL, &t.EntityType, &t.EntityID)
+		if err := orNotFound(err, "Comment"); err != nil {
+			return err
+		}
+		if err := s.checkVisible(ctx, t, v); err != nil {
+			return fail(http.StatusNotFound, "Comment not found")
+		}
+		tag, err := tx.Exec(ctx, `delete from commentlike where comment_id = $1 and user_id = $2`, id, v.ID)
+		if err != nil {
+			return err
+		}
+		if liked = tag.RowsAffected() == 0; !liked {
+			count--
+			return nil
+		}
+		count++
+		_, err = tx.Exec(ctx, `insert into commentlike (comment_id, user_id) values ($1, $2)`, id, v.ID)
+		return err
+	})
+	return liked, count, err
+}
+
+// Comments are plain text: what looks like HTML goes, a lone < stays.
+var (
+	htmlTag    = regexp.MustCompile(`(?s)<!--.*?-->|</?[A-Za-z][^<>]*>|<!\[?[A-Za-z][^<>]*>`)
+	blanks     = regexp.MustCompile(`[ \t\x{00a0}]+`)
+	aroundEnds = regexp.MustCompile(` ?\n ?`)
+	manyEnds   = regexp.MustCompile(`\n{3,}`)
+	webAddr    = regexp.MustCompile(`(?i)(?:\b[a-z][a-z0-9+.-]{1,20}://|\bwww\.)[^\s]+|\b(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+(?:com|org|net|info|biz|co\.uk|ru|cn|xyz|top|shop|site|online|club|io|dev|app|ly)\b(?:/[^\s]*)?`)
+)
+
+const maxComment = 5000
+
+// cleanComment returns the text that is stored for a comment, or the 400 that
+// says what is wrong with it.
+func cleanComment(text string) (string, error) {
+	if utf8.RuneCountInString(text) > 10*maxComment {
+		return "", fail(http.StatusBadRequest, "Comment is too long (max %d characters)", maxComment)
+	}
+	text = strings.ReplaceAll(strings.ReplaceAll(text, "\r\n", "\n"), "\r", "\n")
+	// Taking a tag out can make another one of what stood around it.
+	for stripped := ""; stripped != text; {
+		stripped = text
+		text = htmlTag.ReplaceAllString(stripped, "")
+	}
+	text = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) && r != '\n' && r != '\t' {
+			return -1
+		}
+		return r
+	}, text)
+	text = blanks.ReplaceAllString(text, " ")
+	text = aroundEnds.ReplaceAllString(text, "\n")
+	text = strings.TrimSpace(manyEnds.ReplaceAllString(text, "\n\n"))
+	if !strings.ContainsFunc(text, unicode.IsGraphic) {
+		return "", fail(http.StatusBadRequest, "Comment cannot be empty")
+	}
+	if utf8.RuneCountInString(text) > maxComment {
+		return "", fail(http.StatusBadRequest, "Comment is too long (max %d characters)", maxComment)
+	}
+	if found := webAddr.FindAllString(text, 3); found != nil {
+		return "", fail(http.StatusBadRequest, "Comments cannot contain URLs or links. Found: %s", strings.Join(found, ", "))
+	}
+	if found := bannedIn(text); found != nil {
+		return "", fail(http.StatusBadRequest, "Comment contains inappropriate language. Please remove: %s", strings.Join(found, ", "))
+	}
+	return text, nil
+}
+
+//go:embed banned_words.txt
+var bannedList string
+
+// bannedWords are the words, in lower case, that no comment may hold.
+var bannedWords = func() map[string]bool {
+	words := map[string]bool{}
+	for word := range strings.Lines(bannedList) {
+		words[strings.TrimSpace(word)] = true
+	}
+	delete(words, "")
+	return words
+}()
+
+// bannedIn returns the banned words that stand in text as words of their own,
+// each once.
+func bannedIn(text string) []string {
+	var found []string
+	for word := range strings.FieldsFuncSeq(text, func(r rune) bool { return !unicode.IsLetter(r) }) {
+		if bannedWords[strings.ToLower(word)] && !slices.Contains(found, word) {
+			found = append(found, word)
+		}
+	}
+	return found
+}

@@ -1,0 +1,354 @@
+// Chatter is a community back end for maker sites: accounts, likes, comments,
+// page views, and projects that people can rebuild.
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, "chatter:", err)
+		os.Exit(1)
+	}
+}
+
+const usage = `Chatter, a community back end for maker sites.
+
+Usage: chatter [COMMAND]
+
+  serve                        start the server (the default)
+  migrate                      bring the database up to date and stop
+  admin create NAME EMAIL      make an admin; the password is printed once
+  admin promote NAME           make an account an admin
+  admin list                   list the admins
+  demo [URL]                   fill a running server with a small demo site
+  health [URL]                 ask a running server whether it is well
+  version                      print the version
+  help                         print this text
+
+Settings come from the environment and from a file .env:
+
+`
+
+// run is the program: args without its name, settings through getenv. It
+// returns when the command is done, or for serve when ctx ends.
+func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+	command := "serve"
+	if len(args) > 0 {
+		command, args = args[0], args[1:]
+	}
+	switch command {
+	case "help", "-h", "--help":
+		fmt.Fprint(stdout, usage)
+		for _, st := range settings {
+			fmt.Fprintf(stdout, "  %-16s %s", st.name, st.help)
+			if st.fallback != "" {
+				fmt.Fprintf(stdout, " (default %s)", st.fallback)
+			}
+			fmt.Fprintln(stdout)
+		}
+		return nil
+	case "version", "--version":
+		fmt.Fprintln(stdout, "chatter", version())
+		return nil
+	}
+	getenv, err := withDotEnv(".env", getenv)
+	if err != nil {
+		return err
+	}
+	cfg, err := loadConfig(getenv)
+	if err != nil {
+		return err
+	}
+	log := newLogger(cfg, stderr)
+	base := append(args, "http://localhost:"+cfg.port)[0]
+	switch {
+	case command == "serve":
+		return serve(ctx, cfg, stdout, log)
+	case command == "health":
+		return checkHealth(ctx, base, stdout)
+	case command == "demo":
+		return fillDemo(ctx, base, operatorToken(cfg.secretKey, time.Now()), stdout)
+	case command == "migrate", command == "admin" && len(args) > 0:
+		return withDatabase(ctx, cfg, log, func(db *pgxpool.Pool) error {
+			if command == "migrate" {
+				fmt.Fprintln(stdout, "The database is up to date.")
+				return nil
+			}
+			s := &server{cfg: cfg, db: db, hasher: newHasher(19456, 2), now: time.Now, log: log}
+			return s.adminCommand(ctx, args, stdout)
+		})
+	}
+	return fmt.Errorf("unknown command %q; see: chatter help", strings.Join(append([]string{command}, args...), " "))
+}
+
+// version is the one the binary was built from: a tag, or the revision.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	return info.Main.Version
+}
+
+func newLogger(cfg config, w io.Writer) *slog.Logger {
+	options := &slog.HandlerOptions{Level: cfg.logLevel}
+	if cfg.logJSON {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+// withDatabase calls do with the migrated database of a command. Beside a
+// running server that has its own PostgreSQL it uses that one.
+func withDatabase(ctx context.Context, cfg config, log *slog.Logger, do func(db *pgxpool.Pool) error) error {
+	dsn := cfg.databaseURL
+	if dsn == "" {
+		dir := filepath.Join(cfg.dataDir, "postgres")
+		if running, ok := runningCluster(dir); ok {
+			dsn = running
+		} else {
+			own, err := startCluster(ctx, clusterOptions{dir: dir, log: log})
+			if err != nil {
+				return err
+			}
+			defer own.stop()
+			dsn = own.dsn()
+		}
+	}
+	db, err := openMigrated(ctx, dsn, log)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	return do(db)
+}
+
+// openMigrated waits for the database, brings it up to date and opens it.
+func openMigrated(ctx context.Context, dsn string, log *slog.Logger) (*pgxpool.Pool, error) {
+	db, err := openDatabase(ctx, dsn, time.Minute, log)
+	if err != nil {
+		return nil, err
+	}
+	migrations, err := loadMigrations(sqlFiles)
+	if err == nil {
+		err = migrate(ctx, dsn, migrations, log)
+	}
+	if err != nil {
+		db.Close()
+		return nil, err
+	}
+	return db, nil
+}
+
+// serve runs the server until ctx ends, then lets the requests under way
+// finish.
+func serve(ctx context.Context, cfg config, stdout io.Writer, log *slog.Logger) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	st, err := openStorage(cfg.uploadDir)
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", net.JoinHostPort(cfg.host, cfg.port))
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("PORT %s is in use by another program; stop it or set another PORT", cfg.port)
+	}
+	if err != nil {
+		return fmt.Errorf("HOST %s can't be listened on: %w", cfg.host, err)
+	}
+	defer listener.Close()
+
+	dsn, database := cfg.databaseURL, redact(cfg.databaseURL)
+	if dsn == "" {
+		dir := filepath.Join(cfg.dataDir, "postgres")
+		own, err := startCluster(ctx, clusterOptions{dir: dir, log: log})
+		if err != nil {
+			return err
+		}
+		defer func() {
+			if err := own.stop(); err != nil {
+				log.Error("stopping PostgreSQL", "error", err)
+			}
+		}()
+		go func() {
+			select {
+			case err := <-own.failed():
+				cancel(fmt.Errorf("PostgreSQL died and can't be started again: %w", err))
+			case <-ctx.Done():
+			}
+		}()
+		dsn, database = own.dsn(), "its own PostgreSQL in "+dir
+	}
+	db, err := openMigrated(ctx, dsn, log)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	s, err := newServer(cfg, db, st, time.Now, newHasher(19456, 2), log)
+	if err != nil {
+		return err
+	}
+	if err := s.announce(ctx, listener.Addr(), database, stdout); err != nil {
+		return err
+	}
+	return s.listen(ctx, listener)
+}
+
+// listen answers requests until ctx ends; those under way then have 20 seconds.
+func (s *server) listen(ctx context.Context, listener net.Listener) error {
+	web := &http.Server{
+		Handler:           s.handler(),
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      60 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
+	}
+	drained := make(chan error, 1)
+	go func() {
+		<-ctx.Done()
+		s.log.Info("stopping; requests under way are finished first")
+		patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
+		defer cancel()
+		drained <- web.Shutdown(patience)
+	}()
+	if err := web.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	if err := <-drained; err != nil {
+		return fmt.Errorf("some requests did not finish in time: %w", err)
+	}
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil
+}
+
+// announce prints what an operator wants to know at the start, and logs the
+// settings in force, without secrets.
+func (s *server) announce(ctx context.Context, addr net.Addr, database string, stdout io.Writer) error {
+	var admins int
+	if err := s.db.QueryRow(ctx, `select count(*) from "user" where type = 1 and status = 'active'`).Scan(&admins); err != nil {
+		return err
+	}
+	s.log.Info("started", "version", version(), "address", addr.String(), "production", s.cfg.production, "public_url", s.cfg.publicURL,
+		"site_url", s.cfg.siteURL, "database", database, "uploads", s.cfg.uploadDir, "allowed_origins", s.cfg.allowedOrigins,
+		"trusted_proxies", s.cfg.trustedProxies, "cookie_domain", s.cfg.cookieDomain, "rate_limits", !s.cfg.testing)
+	fmt.Fprintf(stdout, "Chatter listens on %s\n  database: %s\n  storage:  %s\n", s.cfg.publicURL, database, s.cfg.uploadDir)
+	if admins == 0 {
+		fmt.Fprintf(stdout, "  No admin yet; make one with: %s admin create NAME EMAIL\n", os.Args[0])
+	}
+	return nil
+}
+
+// redact is a database's address without its password.
+func redact(dsn string) string {
+	if u, err := url.Parse(dsn); err == nil && u.Scheme != "" {
+		return u.Redacted()
+	}
+	var words []string
+	for _, word := range strings.Fields(dsn) {
+		if !strings.HasPrefix(word, "password=") {
+			words = append(words, word)
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+// checkHealth asks the server at base whether it is well.
+func checkHealth(ctx context.Context, base string, stdout io.Writer) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(base, "/")+"/health", nil)
+	if err != nil {
+		return err
+	}
+	answer, err := http.DefaultClient.Do(r)
+	if err != nil {
+		return fmt.Errorf("the server does not answer: %w", err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(answer.Body, 1<<20))
+	if err != nil {
+		return err
+	}
+	fmt.Fprint(stdout, string(text))
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("the server is not well: %s", answer.Status)
+	}
+	return nil
+}
+
+// adminCommand is `chatter admin …`.
+func (s *server) adminCommand(ctx context.Context, args []string, stdout io.Writer) error {
+	byConsole := client{address: "console", userAgent: "chatter admin"}
+	switch {
+	case args[0] == "create" && len(args) == 3:
+		password := newPassword()
+		in := &input{where: "body", fields: map[string]json.RawMessage{}}
+		in.setValues(url.Values{"username": {args[1]}, "email": {args[2]}, "firstname": {args[1]}, "lastname": {""}, "password": {password}})
+		if _, err := s.createAccount(ctx, in, 1, byConsole); err != nil {
+			return errors.New(publicError(err).detail)
+		}
+		fmt.Fprintf(stdout, "Admin %s can sign in at %s/login with the password %s\nIt is shown only this once; change it on the account page.\n",
+			args[1], s.cfg.publicURL, password)
+		return nil
+	case args[0] == "promote" && len(args) == 2:
+		tag, err := s.db.Exec(ctx, `
+			with promoted as (update "user" set type = 1, updated_at = now() where lower(username) = lower($1) and type <> 1 returning id)
+			insert into accountlog (user_id, action, field_changed, old_value, new_value, ip_address, user_agent)
+			select id, 'promoted', 'type', '0', '1', $2, $3 from promoted`, args[1], byConsole.address, byConsole.userAgent)
+		if err != nil {
+			return err
+		}
+		if tag.RowsAffected() == 0 {
+			return fmt.Errorf("no account named %s that is not an admin already", args[1])
+		}
+		fmt.Fprintf(stdout, "%s is an admin now.\n", args[1])
+		return nil
+	case args[0] == "list" && len(args) == 1:
+		rows, err := s.db.Query(ctx, `select username, email, status from "user" where type = 1 order by id`)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var username, email, status string
+			if err := rows.Scan(&username, &email, &status); err != nil {
+				return err
+			}
+			fmt.Fprintf(stdout, "%s\t%s\t%s\n", username, email, status)
+		}
+		return rows.Err()
+	}
+	return errors.New("usage: chatter admin create NAME EMAIL | promote NAME | list")
+}
+
+// newPassword is a random password of about 100 bits that every rule accepts.
+func newPassword() string {
+	text := rand.Text() // 26 of A–Z and 2–7
+	return strings.ToLower(text[:7]) + "-" + text[7:14] + "-" + strings.ToLower(text[14:20]) + "7"
+}

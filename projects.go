@@ -1,0 +1,548 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// project is a project's own row, with what every use of it needs.
+type project struct {
+	ID              int       `json:"id"`
+	Title           string    `json:"title"`
+	Description     string    `json:"description"`
+	AuthorID        int       `json:"author_id"`
+	AuthorUsername  string    `json:"author_username"`
+	Status          string    `json:"status"` // draft or published
+	Background      *string   `json:"background"`
+	CodeLink        *string   `json:"code_link"`
+	DifficultyLevel *string   `json:"difficulty_level"`
+	EstimatedTime   *string   `json:"estimated_time"`
+	CreatedAt       time.Time `json:"created_at"`
+	UpdatedAt       time.Time `json:"updated_at"`
+	ViewCount       int       `json:"view_count"`
+	DownloadCount   int       `json:"download_count"`
+	LikeCount       int       `json:"like_count"`
+	CommentCount    int       `json:"comment_count"`
+	PrimaryImageID  *int      `json:"-"`
+}
+
+func (p project) published() bool { return p.Status == "published" }
+
+// Path is the address of the project's page. The id leads the last segment:
+// what follows is for people, and changes with the title.
+func (p project) Path() string {
+	return fmt.Sprintf("/p/%s/%d-%s", segment(p.AuthorUsername), p.ID, slug(p.Title))
+}
+
+// slug is a title in lower case with hyphens between its words, at most 60
+// characters; letters of every script stay.
+func slug(title string) string {
+	var words []string
+	length := 0
+	for word := range strings.FieldsFuncSeq(strings.ToLower(title), func(r rune) bool { return !isWordRune(r) }) {
+		length += len([]rune(word)) + 1
+		if length > 61 && len(words) > 0 {
+			break
+		}
+		words = append(words, truncate(word, 60))
+	}
+	if len(words) == 0 {
+		return "project"
+	}
+	return strings.Join(words, "-")
+}
+
+// projectDetail is a project with everything that belongs to it.
+type projectDetail struct {
+	project
+	IsPublished     bool               `json:"is_published"`
+	PrimaryImageURL *string            `json:"primary_image_url"`
+	Tags            []tag              `json:"tags"`
+	TagNames        []string           `json:"tag_names"`
+	Steps           []step             `json:"steps"`
+	BillOfMaterials []bomItem          `json:"bill_of_materials"`
+	Components      []projectComponent `json:"components"`
+	Files           []projectFile      `json:"files"`
+	Images          []projectImage     `json:"images"`
+	Links           []link             `json:"links"`
+	ToolsMaterials  []tool             `json:"tools_materials"`
+}
+
+type tag struct {
+	ID      int    `json:"id"`
+	TagName string `json:"tag_name"`
+}
+
+// projectSummary is a project in a list.
+type projectSummary struct {
+	ID              int       `json:"id"`
+	Title           string    `json:"title"`
+	Description     string    `json:"description"`
+	AuthorID        int       `json:"author_id"`
+	AuthorUsername  string    `json:"author_username"`
+	Status          string    `json:"status"`
+	CreatedAt       time.Time `json:"created_at"`
+	UpdatedAt       time.Time `json:"updated_at"`
+	PrimaryImageURL *string   `json:"primary_image_url"`
+	ViewCount       int       `json:"view_count"`
+	DownloadCount   int       `json:"download_count"`
+	LikeCount       int       `json:"like_count"`
+	CommentCount    int       `json:"comment_count"`
+	Tags            []string  `json:"tags"`
+	DifficultyLevel *string   `json:"difficulty_level"`
+	EstimatedTime   *string   `json:"estimated_time"`
+}
+
+// Path is the address of the project's page.
+func (p projectSummary) Path() string {
+	return project{ID: p.ID, Title: p.Title, AuthorUsername: p.AuthorUsername}.Path()
+}
+
+// withProject is a handler of one project that exists and that v may see, or
+// change.
+type withProject func(w http.ResponseWriter, r *http.Request, v viewer, p project) error
+
+// visible resolves the project of the path for a reader: a draft is its
+// author's alone.
+func (s *server) visible(next withProject) handler {
+	return s.open(func(w http.ResponseWriter, r *http.Request, v viewer) error {
+		p, err := s.loadProject(r)
+		if err != nil {
+			return err
+		}
+		if !p.published() && p.AuthorID != v.ID {
+			return fail(http.StatusForbidden, "Draft projects are only visible to their authors")
+		}
+		if !p.published() {
+			w.Header().Set("Cache-Control", "private, no-cache")
+		}
+		return next(w, r, v, p)
+	})
+}
+
+// author resolves the project of the path for a writer. verb says what only
+// the author may do: "add steps to".
+func (s *server) author(verb string, next withProject) handler {
+	return s.signedIn(func(w http.ResponseWriter, r *http.Request, v viewer) error {
+		p, err := s.loadProject(r)
+		if err != nil {
+			return err
+		}
+		if p.AuthorID != v.ID {
+			return fail(http.StatusForbidden, "Only its author can %s this project", verb)
+		}
+		return next(w, r, v, p)
+	})
+}
+
+func (s *server) loadProject(r *http.Request) (project, error) {
+	id, err := pathID(r, "project")
+	if err != nil {
+		return project{}, err
+	}
+	return s.loadProjectByID(r.Context(), id)
+}
+
+func (s *server) loadProjectByID(ctx context.Context, id int) (project, error) {
+	rows, err := s.db.Query(ctx, `
+		select p.id, p.title, p.description, p.author_id, u.username as author_username, p.status, p.background, p.code_link,
+		       p.difficulty_level, p.estimated_time, p.created_at, p.updated_at, p.view_count, p.download_count, p.like_count,
+		       p.comment_count, p.primary_image_id
+		from project p join "user" u on u.id = p.author_id where p.id = $1`, id)
+	if err != nil {
+		return project{}, err
+	}
+	p, err := pgx.CollectOneRow(rows, pgx.RowToStructByName[project])
+	return p, orNotFound(err, "Project")
+}
+
+// loadDetail fetches everything that belongs to a project in one trip.
+func (s *server) loadDetail(ctx context.Context, p project) (projectDetail, error) {
+	d := projectDetail{project: p, IsPublished: p.published(), TagNames: []string{}}
+	var batch pgx.Batch
+	collect(&batch, &d.Tags, `select id, tag_name from project_tag where project_id = $1 order by id`, p.ID)
+	collect(&batch, &d.Steps, listSteps, p.ID)
+	collect(&batch, &d.BillOfMaterials, listBOM, p.ID)
+	collect(&batch, &d.Components, listComponents, p.ID)
+	collect(&batch, &d.Files, listFiles, p.ID)
+	collect(&batch, &d.Images, listImages, p.ID)
+	collect(&batch, &d.Links, listLinks, p.ID)
+	collect(&batch, &d.ToolsMaterials, listTools, p.ID)
+	if err := s.db.SendBatch(ctx, &batch).Close(); err != nil {
+		return projectDetail{}, err
+	}
+	for _, t := range d.Tags {
+		d.TagNames = append(d.TagNames, t.TagName)
+	}
+	for i := range d.Images {
+		d.Images[i].ImageURL = s.imageURL(p.ID, d.Images[i].ID)
+	}
+	if p.PrimaryImageID != nil {
+		d.PrimaryImageURL = ptr(s.imageURL(p.ID, *p.PrimaryImageID))
+	}
+	return d, nil
+}
+
+// collect queues a query whose rows become the elements of list.
+func collect[T any](batch *pgx.Batch, list *[]T, sql string, args ...any) {
+	batch.Queue(sql, args...).Query(func(rows pgx.Rows) (err error) {
+		*list, err = pgx.CollectRows(rows, pgx.RowToStructByName[T])
+		return err
+	})
+}
+
+func ptr[T any](value T) *T { return &value }
+
+func (s *server) imageURL(projectID, imageID int) string {
+	return fmt.Sprintf("%s/api/projects/%d/images/%d/file", s.cfg.publicURL, projectID, imageID)
+}
+
+// projectFields reads the fields of a project from a body; those left out stay
+// as p has them, so that with the zero project the required ones are missing.
+func (in *input) projectFields(p *project) {
+	p.Title = in.updated("title", p.Title, 1, 255)
+	p.Description = in.updated("description", p.Description, 1, maxContent)
+	p.Background = in.optional("background", p.Background, maxContent)
+	p.CodeLink = in.link("code_link", p.CodeLink, 500)
+	p.DifficultyLevel = in.optional("difficulty_level", p.DifficultyLevel, 50)
+	p.EstimatedTime = in.optional("estimated_time", p.EstimatedTime, 50)
+}
+
+const (
+	maxTags      = 20
+	maxTagLength = 100
+)
+
+// tags reads the field "tags": lower-cased, trimmed, each once. nil means that
+// it was left out.
+func (in *input) tags() []string {
+	list, ok := in.texts("tags")
+	if !ok {
+		return nil
+	}
+	tags := []string{}
+	for _, name := range list {
+		name = strings.ToLower(strings.TrimSpace(name))
+		if strings.ContainsRune(name, 0) {
+			in.add("tags", "Tags must not hold a NUL character", "value_error")
+			continue
+		}
+		if len([]rune(name)) > maxTagLength {
+			in.add("tags", fmt.Sprintf("Each tag must have at most %d characters", maxTagLength), "string_too_long")
+		}
+		if name != "" && !slices.Contains(tags, name) {
+			tags = append(tags, name)
+		}
+		if len(tags) > maxTags {
+			in.add("tags", fmt.Sprintf("A project can have at most %d tags", maxTags), "too_long")
+			break
+		}
+	}
+	return tags
+}
+
+// createProject makes a draft of v and returns its id.
+func (s *server) createProject(ctx context.Context, in *input, v viewer) (id int, err error) {
+	var p project
+	in.projectFields(&p)
+	tags := in.tags()
+	if err := in.err(); err != nil {
+		return 0, err
+	}
+	err = s.db.QueryRow(ctx, `
+		with p as (
+			insert into project (title, description, author_id, background, code_link, difficulty_level, estimated_time)
+			values ($1, $2, $3, $4, $5, $6, $7) returning id
+		), t as (
+			insert into project_tag (project_id, tag_name) select p.id, name from p, unnest($8::text[]) with ordinality as given (name, place) order by place
+		)
+		select id from p`,
+		p.Title, p.Description, v.ID, p.Background, p.CodeLink, p.DifficultyLevel, p.EstimatedTime, tags).Scan(&id)
+	return id, err
+}
+
+// updateProject changes the fields that in holds.
+func (s *server) updateProject(ctx context.Context, in *input, p project) error {
+	in.projectFields(&p)
+	tags := in.tags()
+	if err := in.err(); err != nil {
+		return err
+	}
+	var batch pgx.Batch
+	batch.Queue(`
+		update project set title = $2, description = $3, background = $4, code_link = $5, difficulty_level = $6, estimated_time = $7, updated_at = now()
+		where id = $1`, p.ID, p.Title, p.Description, p.Background, p.CodeLink, p.DifficultyLevel, p.EstimatedTime)
+	if tags != nil {
+		batch.Queue(`delete from project_tag where project_id = $1 and tag_name <> all ($2)`, p.ID, tags)
+		batch.Queue(`
+			insert into project_tag (project_id, tag_name) select $1, name from unnest($2::text[]) with ordinality as given (name, place) order by place
+			on conflict do nothing`, p.ID, tags)
+	}
+	return s.db.SendBatch(ctx, &batch).Close()
+}
+
+// answerDetail writes a project as it now stands in the database.
+func (s *server) answerDetail(w http.ResponseWriter, r *http.Request, status, id int) error {
+	d, err := s.reloadDetail(r.Context(), id)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, status, d)
+}
+
+func (s *server) reloadDetail(ctx context.Context, id int) (projectDetail, error) {
+	p, err := s.loadProjectByID(ctx, id)
+	if err != nil {
+		return projectDetail{}, err
+	}
+	return s.loadDetail(ctx, p)
+}
+
+// postProject answers with the new draft.
+func (s *server) postProject(w http.ResponseWriter, r *http.Request, v viewer) error {
+	in, err := readInput(w, r)
+	if err != nil {
+		return err
+	}
+	id, err := s.createProject(r.Context(), in, v)
+	if err != nil {
+		return err
+	}
+	return s.answerDetail(w, r, http.StatusCreated, id)
+}
+
+// putProject answers with the project as it is after the change.
+func (s *server) putProject(w http.ResponseWriter, r *http.Request, v viewer, p project) error {
+	in, err := readInput(w, r)
+	if err != nil {
+		return err
+	}
+	if err := s.updateProject(r.Context(), in, p); err != nil {
+		return err
+	}
+	return s.answerDetail(w, r, http.StatusOK, p.ID)
+}
+
+// showProject answers a project with all its parts, and counts the view.
+func (s *server) showProject(w http.ResponseWriter, r *http.Request, v viewer, p project) error {
+	if err := s.countView(r, v, &p); err != nil {
+		return err
+	}
+	d, err := s.loadDetail(r.Context(), p)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, d)
+}
+
+// countView counts a reader's view of a published project; its author is no
+// reader, and HEAD reads nothing.
+func (s *server) countView(r *http.Request, v viewer, p *project) error {
+	if !p.published() || p.AuthorID == v.ID || r.Method != http.MethodGet {
+		return nil
+	}
+	return s.db.QueryRow(r.Context(), `update project set view_count = view_count + 1 where id = $1 returning view_count`, p.ID).Scan(&p.ViewCount)
+}
+
+// dropProject deletes a project, its likes and comments, and then its stored
+// files.
+func (s *server) dropProject(ctx context.Context, p project) error {
+	var files, images []string
+	var batch pgx.Batch
+	names := func(list *[]string, sql string) {
+		batch.Queue(sql, p.ID).Query(func(rows pgx.Rows) (err error) {
+			*list, err = pgx.CollectRows(rows, pgx.RowTo[string])
+			return err
+		})
+	}
+	names(&files, `delete from project_file where project_id = $1 returning filename`)
+	names(&images, `delete from project_image where project_id = $1 returning filename`)
+	batch.Queue(`delete from "like" where entity_type = 'project' and entity_id = $1`, p.ID)
+	batch.Queue(`delete from comment where entity_type = 'project' and entity_id = $1`, p.ID)
+	batch.Queue(`delete from project where id = $1`, p.ID)
+	if err := s.db.SendBatch(ctx, &batch).Close(); err != nil {
+		return err
+	}
+	s.removeStored(fileFolder, files...)
+	s.removeStored(imageFolder, images...)
+	return nil
+}
+
+// deleteProject answers DELETE /api/projects/{id}.
+func (s *server) deleteProject(w http.ResponseWriter, r *http.Request, v viewer, p project) error {
+	if err := s.dropProject(r.Context(), p); err != nil {
+		return err
+	}
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+// setStatus publishes a project or takes it back; of two at once, one wins.
+func (s *server) setStatus(ctx context.Context, p project, status string) error {
+	tag, err := s.db.Exec(ctx, `update project set status = $2, updated_at = now() where id = $1 and status <> $2`, p.ID, status)
+	if err == nil && tag.RowsAffected() == 0 {
+		if status == "draft" {
+			return fail(http.StatusBadRequest, "Project is already a draft")
+		}
+		return fail(http.StatusBadRequest, "Project is already published")
+	}
+	return err
+}
+
+// switchStatus answers publish and unpublish.
+func (s *server) switchStatus(status, done string) withProject {
+	return func(w http.ResponseWriter, r *http.Request, v viewer, p project) error {
+		if err := s.setStatus(r.Context(), p, status); err != nil {
+			return err
+		}
+		d, err := s.reloadDetail(r.Context(), p.ID)
+		if err != nil {
+			return err
+		}
+		return writeJSON(w, http.StatusOK, struct {
+			projectDetail
+			Message string `json:"message"`
+		}{d, done})
+	}
+}
+
+// gallery is a page of a list of projects.
+type gallery struct {
+	Projects []projectSummary `json:"projects"`
+	Total    int              `json:"total"`
+	Page     int              `json:"page"`
+	PerPage  int              `json:"per_page"`
+	Pages    int              `json:"pages"`
+}
+
+// galleryQuery is what can be asked of the list of projects.
+type galleryQuery struct {
+	Status, Tag, Search, Sort string
+	AuthorID                  *int
+	Page, PerPage             int
+}
+
+// sorts are the orders of the gallery, by every name they have.
+var sorts = map[string]string{
+	"recent":      "p.created_at desc, p.id desc",
+	"popular":     "p.like_count desc, p.id desc",
+	"most_liked":  "p.like_count desc, p.id desc",
+	"views":       "p.view_count desc, p.id desc",
+	"most_viewed": "p.view_count desc, p.id desc",
+	"downloads":   "p.download_count desc, p.id desc",
+}
+
+func (in *input) galleryQuery() galleryQuery {
+	q := galleryQuery{
+		Tag:      strings.ToLower(deref(in.optional("tag", nil, maxTagLength))),
+		Search:   deref(in.optional("search", nil, 200)),
+		Sort:     in.choice("sort", "recent", "recent", "popular", "views", "downloads", "most_liked", "most_viewed"),
+		AuthorID: in.optionalInteger("author_id", nil, 0, math.MaxInt32),
+		Page:     in.integer("page", ptr(1), 1, 1_000_000),
+		PerPage:  in.integer("per_page", ptr(20), 1, 100),
+	}
+	if in.has("status_filter") {
+		q.Status = in.choice("status_filter", "", "draft", "published")
+	}
+	return q
+}
+
+// likePattern is a LIKE pattern that finds text anywhere.
+func likePattern(text string) string {
+	return "%" + strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`).Replace(text) + "%"
+}
+
+// listProjects returns the projects that q asks for and v may see, and their
+// number, in one trip.
+func (s *server) listProjects(ctx context.Context, q galleryQuery, v viewer) (gallery, error) {
+	const matching = `
+		from project p join "user" u on u.id = p.author_id
+		where (p.status = 'published' or p.author_id = $1)
+		  and ($2 = '' or p.status = $2)
+		  and ($3 = '' or exists (select from project_tag t where t.project_id = p.id and t.tag_name = $3))
+		  and ($4::int is null or p.author_id = $4)
+		  and ($5 = '' or p.title ilike $6 or p.description ilike $6 or u.username ilike $6
+		       or exists (select from project_tag t where t.project_id = p.id and t.tag_name ilike $6))`
+	args := []any{v.ID, q.Status, q.Tag, q.AuthorID, q.Search, likePattern(q.Search)}
+	g := gallery{Page: q.Page, PerPage: q.PerPage}
+	type row struct {
+		projectSummary
+		PrimaryImageID *int
+	}
+	var found []row
+	var batch pgx.Batch
+	batch.Queue(`select count(*)`+matching, args...).QueryRow(func(row pgx.Row) error { return row.Scan(&g.Total) })
+	collect(&batch, &found, `
+		select p.id, p.title, p.description, p.author_id, u.username as author_username, p.status, p.created_at, p.updated_at,
+		       p.view_count, p.download_count, p.like_count, p.comment_count, p.difficulty_level, p.estimated_time, p.primary_image_id,
+		       null as primary_image_url, array(select t.tag_name from project_tag t where t.project_id = p.id order by t.id)::text[] as tags`+
+		matching+` order by `+sorts[q.Sort]+` limit $7 offset $8`, append(args, q.PerPage, (q.Page-1)*q.PerPage)...)
+	if err := s.db.SendBatch(ctx, &batch).Close(); err != nil {
+		return gallery{}, err
+	}
+	g.Pages = (g.Total + q.PerPage - 1) / q.PerPage
+	g.Projects = make([]projectSummary, len(found))
+	for i, f := range found {
+		if f.PrimaryImageID != nil {
+			f.PrimaryImageURL = ptr(s.imageURL(f.ID, *f.PrimaryImageID))
+		}
+		g.Projects[i] = f.projectSummary
+	}
+	return g, nil
+}
+
+// showGallery answers the list of projects.
+func (s *server) showGallery(w http.ResponseWriter, r *http.Request, v viewer) error {
+	in := queryInput(r)
+	q := in.galleryQuery()
+	if err := in.err(); err != nil {
+		return err
+	}
+	if q.Status == "draft" && !v.signedIn() {
+		return errMissingToken
+	}
+	g, err := s.listProjects(r.Context(), q, v)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, g)
+}
+
+// tagCount is a tag and the number of published projects that have it.
+type tagCount struct {
+	TagName      string `json:"tag_name"`
+	ProjectCount int    `json:"project_count"`
+}
+
+func (s *server) loadTags(ctx context.Context, search string, limit int) ([]tagCount, error) {
+	rows, err := s.db.Query(ctx, `
+		select t.tag_name, count(*) as project_count
+		from project_tag t join project p on p.id = t.project_id
+		where p.status = 'published' and t.tag_name like $1
+		group by t.tag_name order by project_count desc, t.tag_name limit $2`, likePattern(strings.ToLower(search)), limit)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowToStructByName[tagCount])
+}
+
+// showTags answers the tags of published projects, most used first.
+func (s *server) showTags(w http.ResponseWriter, r *http.Request) error {
+	in := queryInput(r)
+	search, limit := deref(in.optional("q", nil, maxTagLength)), in.integer("limit", ptr(50), 1, 200)
+	if err := in.err(); err != nil {
+		return err
+	}
+	tags, err := s.loadTags(r.Context(), search, limit)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, tags)
+}

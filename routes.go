@@ -1,0 +1,202 @@
+package main
+
+import (
+	"embed"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"html/template"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+//go:embed templates/*.html
+var templateFiles embed.FS
+
+//go:embed static
+var staticFiles embed.FS
+
+// server is what the handlers share.
+type server struct {
+	cfg       config
+	db        *pgxpool.Pool
+	storage   *storage
+	templates map[string]*template.Template
+	limiter   *limiter
+	hasher    *hasher
+	now       func() time.Time
+	log       *slog.Logger
+}
+
+// newServer puts the parts together; now and h are its clock and its password
+// hash.
+func newServer(cfg config, db *pgxpool.Pool, st *storage, now func() time.Time, h *hasher, log *slog.Logger) (*server, error) {
+	templates, err := loadTemplates(templateFuncs)
+	if err != nil {
+		return nil, err
+	}
+	return &server{cfg: cfg, db: db, storage: st, templates: templates, limiter: newLimiter(now, cfg.testing), hasher: h, now: now, log: log}, nil
+}
+
+// handler is the whole server: one line a route, with who may use it.
+func (s *server) handler() http.Handler {
+	mux := http.NewServeMux()
+	api := func(pattern string, h handler) { mux.Handle(oneLine(pattern), s.answers(h, false)) }
+	page := func(pattern string, h handler) { mux.Handle(oneLine(pattern), s.answers(h, true)) }
+
+	// Accounts
+	api("POST   /accounts/register", s.limited(registerLimit, s.register))
+	api("POST   /api/register", s.limited(registerLimit, s.registerOld))
+	api("POST   /api/login", s.limited(loginLimit, s.login))
+	api("POST   /auth/login", s.limited(loginLimit, s.login))
+	api("GET    /logout", s.open(s.logout))
+	api("GET    /api/me", s.signedIn(s.showMe))
+	api("GET    /api/auth/me", s.signedIn(s.showMe))
+	api("PATCH  /api/me/email", s.signedIn(s.changeEmail))
+	api("POST   /api/me/password", s.limited(passwordLimit, s.signedIn(s.passwordChange("current_password", "Current password is incorrect"))))
+	api("PATCH  /api/me/password", s.limited(passwordLimit, s.signedIn(s.passwordChange("current_password", "Current password is incorrect"))))
+	api("GET    /api/me/activity", s.signedIn(s.showActivity))
+	api("GET    /me", s.signedIn(s.showUsername))
+	api("GET    /protected", s.signedIn(s.showWelcome))
+	api("GET    /accounts/me", s.signedIn(s.showAccountRead))
+	api("PATCH  /accounts/me", s.signedIn(s.changeAccount))
+	api("POST   /accounts/reset-password", s.limited(passwordLimit, s.signedIn(s.passwordChange("old_password", "Incorrect password"))))
+
+	// Likes
+	api("POST   /interact/like", s.signedIn(s.likePage))
+	api("GET    /interact/likes/{url}", s.open(s.pageLikes(likesShape)))
+	api("GET    /interact/like-status/{url}", s.open(s.pageLikes(likeStatusShape)))
+	api("GET    /interact/user-like-status/{url}", s.open(s.pageLikes(userLikeStatusShape)))
+	api("GET    /interact/most-liked", s.mostLiked)
+	api("POST   /interact/refresh-most-liked", s.admin(s.refreshed))
+	api("POST   /api/likes", s.signedIn(s.addLike(urlField)))
+	api("DELETE /api/likes/{id}", s.signedIn(s.removeLike))
+	api("GET    /api/likes/count", s.open(s.countLikes(urlField)))
+	api("GET    /api/likes/most-liked", s.mostLiked)
+	api("POST   /api/likes/refresh-view", s.admin(s.refreshed))
+	api("POST   /api/likes/entity", s.signedIn(s.addLike((*input).entity)))
+	api("DELETE /api/likes/entity/{id}", s.signedIn(s.removeLike))
+	api("GET    /api/likes/entity/count", s.open(s.countLikes((*input).entity)))
+
+	// Comments
+	api("POST   /interact/comment", s.signedIn(s.postComment(urlField)))
+	api("GET    /interact/comments/{url}", s.open(s.listPageComments))
+	api("PUT    /interact/comments/{id}", s.signedIn(s.editComment))
+	api("DELETE /interact/comments/{id}", s.signedIn(s.removeOwnComment))
+	api("POST   /interact/comments/{id}/like", s.signedIn(s.likeComment))
+	api("POST   /interact/entity/comment", s.signedIn(s.postComment((*input).entity)))
+	api("GET    /interact/entity/comments", s.open(s.listEntityComments))
+
+	// Page views
+	api("POST   /analytics/page-view", s.logPageView)
+	api("GET    /analytics/page-views/{url}", s.showPageViews)
+	api("GET    /analytics/page-views/{url}/timeline", s.showTimeline)
+	api("GET    /analytics/most-viewed", s.mostViewed)
+	api("POST   /analytics/refresh-page-view-counts", s.admin(s.refreshed))
+
+	// Projects
+	api("POST   /api/projects", s.signedIn(s.postProject))
+	api("GET    /api/projects", s.open(s.showGallery))
+	api("GET    /api/projects/{project}", s.visible(s.showProject))
+	api("PUT    /api/projects/{project}", s.author("change", s.putProject))
+	api("DELETE /api/projects/{project}", s.author("delete", s.deleteProject))
+	api("POST   /api/projects/{project}/publish", s.author("publish", s.switchStatus("published", "Project published")))
+	api("PUT    /api/projects/{project}/publish", s.author("publish", s.switchStatus("published", "Project published")))
+	api("POST   /api/projects/{project}/unpublish", s.author("unpublish", s.switchStatus("draft", "Project unpublished")))
+	api("PUT    /api/projects/{project}/unpublish", s.author("unpublish", s.switchStatus("draft", "Project unpublished")))
+	api("GET    /api/projects/{project}/download", s.visible(s.downloadProject))
+	api("GET    /api/tags", s.showTags)
+	api("GET    /api/components/search", s.searchComponents)
+	api("POST   /api/components", s.signedIn(s.postComponent))
+
+	api("GET    /api/projects/{project}/steps", s.visible(listOf[step](s, listSteps)))
+	api("POST   /api/projects/{project}/steps", s.author("add steps to", added(s.createStep)))
+	api("PUT    /api/projects/{project}/steps/reorder", s.author("reorder the steps of", s.putStepOrder))
+	api("PUT    /api/projects/{project}/steps/{id}", s.author("change steps of", changed("Step", s.updateStep)))
+	api("DELETE /api/projects/{project}/steps/{id}", s.author("delete steps from", s.deleted("Step", deleteStep)))
+
+	api("GET    /api/projects/{project}/bom", s.visible(listOf[bomItem](s, listBOM)))
+	api("POST   /api/projects/{project}/bom", s.author("add materials to", added(s.createBOM)))
+	api("PUT    /api/projects/{project}/bom/{id}", s.author("change materials of", changed("BOM item", s.updateBOM)))
+	api("DELETE /api/projects/{project}/bom/{id}", s.author("delete materials from", s.deleted("BOM item", deleteBOM)))
+
+	api("GET    /api/projects/{project}/components", s.visible(listOf[projectComponent](s, listComponents)))
+	api("POST   /api/projects/{project}/components", s.author("add components to", added(s.addComponent)))
+	api("DELETE /api/projects/{project}/components/{id}", s.author("delete components from", s.deleted("Component", deleteComponent)))
+
+	api("GET    /api/projects/{project}/links", s.visible(listOf[link](s, listLinks)))
+	api("POST   /api/projects/{project}/links", s.author("add links to", added(s.createLink)))
+	api("PUT    /api/projects/{project}/links/{id}", s.author("change links of", changed("Link", s.updateLink)))
+	api("DELETE /api/projects/{project}/links/{id}", s.author("delete links from", s.deleted("Link", deleteLink)))
+
+	api("GET    /api/projects/{project}/tools", s.visible(listOf[tool](s, listTools)))
+	api("POST   /api/projects/{project}/tools", s.author("add tools to", added(s.createTool)))
+	api("PUT    /api/projects/{project}/tools/{id}", s.author("change tools of", changed("Tool", s.updateTool)))
+	api("DELETE /api/projects/{project}/tools/{id}", s.author("delete tools from", s.deleted("Tool", deleteTool)))
+
+	api("GET    /api/projects/{project}/files", s.visible(listOf[projectFile](s, listFiles)))
+	api("POST   /api/projects/{project}/files", s.author("add files to", s.postFile))
+	api("GET    /api/projects/{project}/files/{id}/download", s.visible(s.serveFile))
+	api("DELETE /api/projects/{project}/files/{id}", s.author("delete files from", s.deletedUpload("File", fileFolder, deleteFile)))
+
+	api("GET    /api/projects/{project}/images", s.visible(s.listProjectImages))
+	api("POST   /api/projects/{project}/images", s.author("add images to", s.postImage))
+	api("GET    /api/projects/{project}/images/{id}", s.visible(s.serveImage))
+	api("GET    /api/projects/{project}/images/{id}/file", s.visible(s.serveImage))
+	api("PUT    /api/projects/{project}/images/{id}/primary", s.author("choose the picture of", s.putPrimary))
+	api("PUT    /api/projects/{project}/primary-image/{id}", s.author("choose the picture of", s.putPrimary))
+	api("DELETE /api/projects/{project}/images/{id}", s.author("delete images from", s.deletedUpload("Image", imageFolder, deleteImage)))
+
+	// Pages for people
+	s.addPages(page)
+
+	// Health
+	api("GET    /health", s.health)
+	api("GET    /livez", s.alive)
+	api("GET    /readyz", s.health)
+	return s.wrap(mux)
+}
+
+// answers makes an http.Handler of a handler; page says that its errors are
+// pages too.
+func (s *server) answers(h handler, page bool) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		info := infoOf(r)
+		info.route, info.page = r.Pattern, page
+		if err := h(w, r); err != nil {
+			s.answerError(w, r, err)
+		}
+	})
+}
+
+// urlField is the page that the field "url" names.
+func urlField(in *input) target { return pageTarget(in.pageURL()) }
+
+// refreshed answers the endpoints that once refreshed a view of the counts;
+// the counts are always fresh now.
+func (s *server) refreshed(w http.ResponseWriter, r *http.Request, v viewer) error {
+	return writeJSON(w, http.StatusOK, message{"The counts are up to date"})
+}
+
+// health answers whether the server can do its work.
+func (s *server) health(w http.ResponseWriter, r *http.Request) error {
+	type state struct {
+		Status   string `json:"status"`
+		Service  string `json:"service"`
+		Detail   string `json:"detail,omitempty"`
+		Database string `json:"database"`
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	if err := s.db.Ping(r.Context()); err != nil {
+		infoOf(r).err = err
+		w.Header().Set("Retry-After", "5")
+		return writeJSON(w, http.StatusServiceUnavailable, state{"unhealthy", "chatter", "The database does not answer", "unavailable"})
+	}
+	return writeJSON(w, http.StatusOK, state{"healthy", "chatter", "", "ok"})
+}
+
+// alive answers as long as the process does.
+func (s *server) alive(w http.ResponseWriter, r *http.Request) error {
+	return writeJSON(w, http.StatusOK, message{"alive"})
+}
