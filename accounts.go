@@ -38,15 +38,22 @@ type account struct {
 	profileFields
 }
 
+// username is a required name for a new account; older ones may have others.
+func (in *input) username(name string) string {
+	before := len(in.faults)
+	text := in.text(name, 1, 254)
+	if len(in.faults) == before && !isUsername(text) {
+		in.add(name, "Username must have 3 to 30 letters, digits or underscores", "string_pattern_mismatch")
+	}
+	return text
+}
+
 var isUsername = regexp.MustCompile(`^[A-Za-z0-9_]{3,30}$`).MatchString
 
 // createAccount registers an account of the given type (1: admin) and writes
 // it to the audit log.
 func (s *server) createAccount(ctx context.Context, in *input, kind int, c client) (userRead, error) {
-	username := in.text("username", 0, 100)
-	if !isUsername(username) {
-		in.add("username", "Username must have 3 to 30 letters, digits or underscores", "string_pattern_mismatch")
-	}
+	username := in.username("username")
 	firstname, lastname := in.text("firstname", 1, 100), in.text("lastname", 0, 100)
 	email := in.email("email", nil)
 	birth := in.date("date_of_birth", nil)

@@ -117,16 +117,18 @@ func (c *cluster) stop() error {
 	return c.stopErr
 }
 
-// cleanUp removes what isn't needed without a running PostgreSQL, then lets go of the lock.
+// cleanUp removes what isn't needed without a running PostgreSQL, then lets go
+// of the lock. Without a socket open didn't get far enough to own anything.
 func (c *cluster) cleanUp() {
-	if c.socket != "" {
-		c.clearSocket()
-		os.Remove(c.socket)
+	defer c.lock.Close()
+	if c.socket == "" {
+		return
 	}
+	c.clearSocket()
+	os.Remove(c.socket)
 	if c.throwaway {
 		c.stopErr = errors.Join(c.stopErr, os.RemoveAll(c.dir), os.Remove(c.lock.Name()))
 	}
-	c.lock.Close()
 }
 
 // runningCluster is the connection string of the cluster that a running server
@@ -551,7 +553,10 @@ func socketDir(dir string, as *syscall.Credential) (string, error) {
 	name := "chatter-" + shortHash(dir)
 	for _, place := range []string{dir + ".socket", filepath.Join(os.TempDir(), name), filepath.Join("/tmp", name)} {
 		if plainPath.MatchString(place) && len(place)+1+len(clusterSocket) <= 107 && canEnter(filepath.Dir(place), as) {
-			return place, makePrivate(place, as)
+			if err := makePrivate(place, as); err != nil {
+				return "", err
+			}
+			return place, nil
 		}
 	}
 	return "", errors.New("there is no place for PostgreSQL's socket: set TMPDIR to a short path or set DATABASE_URL")
@@ -590,7 +595,7 @@ func makePrivate(dir string, as *syscall.Credential) error {
 		return err
 	}
 	owner, self := info.Sys().(*syscall.Stat_t).Uid, uint32(os.Geteuid())
-	if info.Mode() != fs.ModeDir|0o700 || owner != self && (as == nil || owner != as.Uid) {
+	if !info.IsDir() || info.Mode().Perm() != 0o700 || owner != self && (as == nil || owner != as.Uid) {
 		return fmt.Errorf("%s is not a directory of mode 0700 of the user that runs PostgreSQL: remove it", dir)
 	}
 	if as != nil && owner != as.Uid {
@@ -613,10 +618,11 @@ func (t *outputTail) Write(b []byte) (int, error) {
 		if !complete {
 			return len(b), nil
 		}
-		t.log.Debug("postgres", "line", string(line))
-		t.last = append(t.last, string(line))
-		t.last = t.last[max(0, len(t.last)-8):]
 		t.rest = rest
+		t.log.Debug("postgres", "line", string(line))
+		if !bytes.Contains(line, []byte("FATAL:  the database system is ")) { // its answer to awaitReady
+			t.last = append(t.last[max(0, len(t.last)-7):], string(line))
+		}
 	}
 }
 
