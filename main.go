@@ -38,7 +38,9 @@ const usage = `Chatter, a community back end for maker sites.
 Usage: chatter [COMMAND]
 
   serve                        start the server (the default)
-  migrate                      bring the database up to date and stop
+  migrate [up] [--dry-run]     bring the database up to date, or print the SQL that would
+  migrate status               say which migrations the database has
+  migrate down N [--dry-run]   take the last N migrations back
   admin create NAME EMAIL      make an admin; the password is printed once
   admin promote NAME           make an account an admin
   admin list                   list the admins
@@ -90,12 +92,17 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return checkHealth(ctx, base, stdout)
 	case command == "demo":
 		return fillDemo(ctx, base, operatorToken(cfg.secretKey, time.Now()), stdout)
-	case command == "migrate", command == "admin" && len(args) > 0:
-		return withDatabase(ctx, cfg, log, func(db *pgxpool.Pool) error {
-			if command == "migrate" {
-				fmt.Fprintln(stdout, "The database is up to date.")
-				return nil
+	case command == "migrate":
+		return withDatabase(ctx, cfg, log, func(dsn string) error {
+			return migrateCommand(ctx, dsn, args, stdout, log)
+		})
+	case command == "admin" && len(args) > 0:
+		return withDatabase(ctx, cfg, log, func(dsn string) error {
+			db, err := openMigrated(ctx, dsn, log)
+			if err != nil {
+				return err
 			}
+			defer db.Close()
 			s := &server{cfg: cfg, db: db, hasher: newHasher(19456, 2), now: time.Now, log: log}
 			return s.adminCommand(ctx, args, stdout)
 		})
@@ -120,9 +127,9 @@ func newLogger(cfg config, w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, options))
 }
 
-// withDatabase calls do with the migrated database of a command. Beside a
-// running server that has its own PostgreSQL it uses that one.
-func withDatabase(ctx context.Context, cfg config, log *slog.Logger, do func(db *pgxpool.Pool) error) error {
+// withDatabase calls do with the address of a command's database. Beside a
+// running server that has its own PostgreSQL it is that one's.
+func withDatabase(ctx context.Context, cfg config, log *slog.Logger, do func(dsn string) error) error {
 	dsn := cfg.databaseURL
 	if dsn == "" {
 		dir := filepath.Join(cfg.dataDir, "postgres")
@@ -137,12 +144,7 @@ func withDatabase(ctx context.Context, cfg config, log *slog.Logger, do func(db 
 			dsn = own.dsn()
 		}
 	}
-	db, err := openMigrated(ctx, dsn, log)
-	if err != nil {
-		return err
-	}
-	defer db.Close()
-	return do(db)
+	return do(dsn)
 }
 
 // openMigrated waits for the database, brings it up to date and opens it.

@@ -7,9 +7,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"log/slog"
 	"path"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -35,127 +38,322 @@ var queries = func() map[string]string {
 	return byName
 }()
 
-// migration is one file of sql/migrations: its name is VERSION_words.sql, and
-// the versions run in the order of their text. Versions below 100 belong to
-// the older service.
+// migration is a pair of files in sql/migrations, VERSION_words.up.sql and its
+// way back, VERSION_words.down.sql. The versions run in the order of their
+// text; those below 100 belong to the older service.
 type migration struct {
-	version, name, sql, checksum string
+	version, name, up, down, checksum string
 }
 
-// migrationLock is the advisory lock that only one migrating process holds.
-const migrationLock = 0x43686174746572 // "Chatter"
-
 func loadMigrations(files fs.FS) ([]migration, error) {
-	names, err := fs.Glob(files, "sql/migrations/*.sql")
+	names, err := fs.Glob(files, "sql/migrations/*.up.sql")
 	if err != nil {
 		return nil, err
 	}
 	var all []migration
 	for _, name := range names { // Glob sorts
-		text, err := fs.ReadFile(files, name)
+		up, err := fs.ReadFile(files, name)
+		if err != nil {
+			return nil, err
+		}
+		down, err := fs.ReadFile(files, strings.TrimSuffix(name, ".up.sql")+".down.sql")
 		if err != nil {
 			return nil, err
 		}
 		version, _, _ := strings.Cut(path.Base(name), "_")
-		sum := sha256.Sum256(text)
-		all = append(all, migration{version, path.Base(name), string(text), hex.EncodeToString(sum[:])})
+		sum := sha256.Sum256(up)
+		all = append(all, migration{version, strings.TrimSuffix(path.Base(name), ".up.sql"), string(up), string(down), hex.EncodeToString(sum[:])})
 	}
 	return all, nil
 }
 
-// migrate brings the schema up to date. Each migration runs in a transaction
-// of its own together with its row in schema_version, so that one that fails
-// leaves nothing behind. Several servers may start at once: one migrates, the
-// others wait for it.
-func migrate(ctx context.Context, databaseURL string, migrations []migration, log *slog.Logger) error {
-	conn, err := pgx.Connect(ctx, databaseURL)
+// migrator brings one database's schema up and down. It holds an advisory
+// lock, so that of several processes one migrates and the others wait.
+type migrator struct {
+	conn       *pgx.Conn
+	migrations []migration
+	applied    map[string]appliedMigration // by version
+	older      bool                        // the tables are the older service's
+	log        *slog.Logger
+}
+
+type appliedMigration struct {
+	Version, Checksum string
+	AppliedAt         *time.Time
+}
+
+// migrationLock is the advisory lock that only one migrating process holds.
+const migrationLock = 0x43686174746572 // "Chatter"
+
+// versionTable is made by the migrator, since it has to be there first; it has
+// the older service's form.
+const versionTable = `create table if not exists schema_version (
+    id          serial primary key,
+    version     varchar not null unique,
+    description varchar not null,
+    applied_at  timestamp default now(),
+    checksum    varchar
+);
+`
+
+// openMigrator connects, takes the lock and reads what the database has. It
+// refuses a database that another Chatter has brought further than this one
+// knows, or differently.
+func openMigrator(ctx context.Context, databaseURL string, migrations []migration, log *slog.Logger) (*migrator, error) {
+	cfg, err := pgx.ParseConfig(databaseURL)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
-	if _, err := conn.Exec(ctx, `select pg_advisory_lock($1)`, migrationLock); err != nil {
-		return err
+	cfg.RuntimeParams["timezone"] = "UTC"
+	cfg.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) {
+		if n.Severity == "NOTICE" && n.Code == "00000" {
+			log.Info("migrating", "progress", n.Message)
+		}
 	}
-	applied, err := appliedMigrations(ctx, conn)
+	conn, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
+		return nil, err
+	}
+	m := &migrator{conn: conn, migrations: migrations, applied: map[string]appliedMigration{}, log: log}
+	if err := m.inspect(ctx); err != nil {
+		m.close()
+		return nil, err
+	}
+	return m, nil
+}
+
+// close lets go of the lock with the connection.
+func (m *migrator) close() {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	_ = m.conn.Close(ctx) // a connection that is broken is closed too
+}
+
+func (m *migrator) inspect(ctx context.Context) error {
+	if _, err := m.conn.Exec(ctx, `select pg_advisory_lock($1)`, migrationLock); err != nil {
 		return err
 	}
-	known := map[string]bool{}
-	for _, m := range migrations {
-		known[m.version] = true
-		checksum, done := applied[m.version]
-		if done && checksum != m.checksum {
-			return fmt.Errorf("migration %s was applied to this database in another form; install the Chatter that fits the database, or restore a backup", m.name)
-		}
-		if done {
-			continue
-		}
-		started := time.Now()
-		if err := applyMigration(ctx, conn, m); err != nil {
-			return fmt.Errorf("migration %s failed, and the database is as it was before it: %w", m.name, err)
-		}
-		log.Info("migrated", "migration", m.name, "took", time.Since(started).Round(time.Millisecond))
+	var versions, users bool
+	if err := m.conn.QueryRow(ctx, `select to_regclass('schema_version') is not null, to_regclass('"user"') is not null`).Scan(&versions, &users); err != nil {
+		return err
 	}
-	for version := range applied {
-		if !known[version] {
+	if versions {
+		// What the older service wrote here can't be trusted, and is not read.
+		rows, err := m.conn.Query(ctx, `
+			select version, coalesce(to_jsonb(v) ->> 'checksum', '') as checksum, applied_at
+			from schema_version v where version ~ '^[1-9][0-9]{2}$'`)
+		if err != nil {
+			return err
+		}
+		found, err := pgx.CollectRows(rows, pgx.RowToStructByName[appliedMigration])
+		if err != nil {
+			return err
+		}
+		for _, a := range found {
+			m.applied[a.Version] = a
+		}
+	}
+	m.older = users && len(m.applied) == 0
+	known := map[string]string{}
+	for _, mig := range m.migrations {
+		known[mig.version] = mig.checksum
+		if a, done := m.applied[mig.version]; done && a.Checksum != mig.checksum {
+			return fmt.Errorf("migration %s was applied to this database in another form; install the Chatter that fits the database, or restore a backup", mig.name)
+		}
+	}
+	for version := range m.applied {
+		if known[version] == "" {
 			return fmt.Errorf("the database has migration %s, which this Chatter does not know; start the newer Chatter that made it", version)
 		}
 	}
 	return nil
 }
 
-// appliedMigrations returns the checksum of each of Chatter's migrations that
-// the database has, by version, and creates the table that keeps them.
-func appliedMigrations(ctx context.Context, conn *pgx.Conn) (map[string]string, error) {
-	rows, err := conn.Query(ctx, `select to_regclass('schema_version') is not null, to_regclass('"user"') is not null`)
-	if err != nil {
-		return nil, err
-	}
-	state, err := pgx.CollectOneRow(rows, pgx.RowToStructByPos[struct{ Versions, Users bool }])
-	if err != nil {
-		return nil, err
-	}
-	applied := map[string]string{}
-	if state.Versions {
-		rows, err := conn.Query(ctx, `select version, coalesce(checksum, '') from schema_version where version ~ '^[1-9][0-9]{2}$'`)
-		if err != nil {
-			return nil, err
-		}
-		var version, checksum string
-		if _, err := pgx.ForEachRow(rows, []any{&version, &checksum}, func() error {
-			applied[version] = checksum
-			return nil
-		}); err != nil {
-			return nil, err
+// pending are the migrations that the database lacks.
+func (m *migrator) pending() (list []migration) {
+	for _, mig := range m.migrations {
+		if _, done := m.applied[mig.version]; !done {
+			list = append(list, mig)
 		}
 	}
-	if state.Users && len(applied) == 0 {
-		return nil, errors.New("the database holds the tables of the older service, which this version can't take over yet; nothing was changed; set DATABASE_URL to an empty database")
-	}
-	_, err = conn.Exec(ctx, `create table if not exists schema_version (
-		id          serial primary key,
-		version     varchar not null unique,
-		description varchar not null,
-		applied_at  timestamp default now(),
-		checksum    varchar)`)
-	return applied, err
+	return list
 }
 
-func applyMigration(ctx context.Context, conn *pgx.Conn, m migration) error {
-	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		// The simple protocol takes a file of many statements.
-		if _, err := tx.Conn().PgConn().Exec(ctx, m.sql).ReadAll(); err != nil {
-			var pgErr *pgconn.PgError
-			if errors.As(err, &pgErr) && pgErr.Position > 0 {
-				line := 1 + strings.Count(string([]rune(m.sql)[:pgErr.Position-1]), "\n")
-				return fmt.Errorf("line %d: %w", line, err)
-			}
+// upSQL is what runs for a migration. The first one on a database of the older
+// service makes its tables aside, as the pattern to which takeover.sql brings
+// the ones that are there.
+func (m *migrator) upSQL(mig migration) string {
+	sql := versionTable + mig.up
+	if m.older && mig.version == m.migrations[0].version {
+		sql = "create schema chatter_new;\nselect set_config('chatter.path', current_setting('search_path'), true);\n" +
+			"set local search_path to chatter_new;\n" + sql +
+			"\nselect set_config('search_path', current_setting('chatter.path'), true);\n" + queries["takeover"]
+	}
+	return sql
+}
+
+// up brings the schema up to date. Each migration runs in a transaction of its
+// own together with its row in schema_version, so that one that fails leaves
+// nothing behind.
+func (m *migrator) up(ctx context.Context) error {
+	for _, mig := range m.pending() {
+		if m.older {
+			m.log.Info("taking over a database of the older service", "migration", mig.name)
+		}
+		err := m.run(ctx, mig.name, m.upSQL(mig), `insert into schema_version (version, description, checksum) values ($1, $2, $3)`,
+			mig.version, mig.name, mig.checksum)
+		if err != nil {
 			return err
 		}
-		_, err := tx.Exec(ctx, `insert into schema_version (version, description, checksum) values ($1, $2, $3)`,
-			m.version, m.name, m.checksum)
+		m.applied[mig.version] = appliedMigration{Version: mig.version, Checksum: mig.checksum}
+	}
+	m.older = false
+	return nil
+}
+
+// down takes the last n migrations back.
+func (m *migrator) down(ctx context.Context, n int) error {
+	for _, mig := range slices.Backward(m.migrations) {
+		if _, done := m.applied[mig.version]; !done || n == 0 {
+			continue
+		}
+		if err := m.run(ctx, mig.name+" (back)", mig.down, `delete from schema_version where version = $1`, mig.version); err != nil {
+			return err
+		}
+		delete(m.applied, mig.version)
+		n--
+	}
+	return nil
+}
+
+// run executes a file and the statement that records it in one transaction.
+func (m *migrator) run(ctx context.Context, name, sql, record string, args ...any) error {
+	started := time.Now()
+	err := pgx.BeginFunc(ctx, m.conn, func(tx pgx.Tx) error {
+		// The simple protocol takes a file of many statements.
+		if _, err := tx.Conn().PgConn().Exec(ctx, sql).ReadAll(); err != nil {
+			return fmt.Errorf("%s%w", culprit(sql, err), err)
+		}
+		_, err := tx.Exec(ctx, record, args...)
 		return err
 	})
+	if err != nil {
+		return fmt.Errorf("migration %s failed, and the database is as it was before it: %w", name, err)
+	}
+	m.log.Info("migrated", "migration", name, "took", time.Since(started).Round(time.Millisecond))
+	return nil
+}
+
+// culprit names the statement of a file that PostgreSQL's error is about.
+func culprit(sql string, err error) string {
+	var pgErr *pgconn.PgError
+	if !errors.As(err, &pgErr) {
+		return ""
+	}
+	statement := pgErr.InternalQuery
+	if pgErr.Position > 0 {
+		before, _ := cutRunes(sql, int(pgErr.Position)-1)
+		first := strings.LastIndex(before, ";") + 1
+		end := strings.Index(sql[len(before):], ";")
+		if end < 0 {
+			end = len(sql) - len(before)
+		}
+		statement = sql[first : len(before)+end]
+	}
+	if statement == "" {
+		return ""
+	}
+	text := truncate(oneLine(statement), 200)
+	if pgErr.Detail != "" {
+		text += " (" + pgErr.Detail + ")"
+	}
+	return "at «" + text + "»: "
+}
+
+// cutRunes cuts text after n characters.
+func cutRunes(text string, n int) (before, after string) {
+	for i := range text {
+		if n == 0 {
+			return text[:i], text[i:]
+		}
+		n--
+	}
+	return text, ""
+}
+
+// migrate brings the database up to date.
+func migrate(ctx context.Context, databaseURL string, migrations []migration, log *slog.Logger) error {
+	m, err := openMigrator(ctx, databaseURL, migrations, log)
+	if err != nil {
+		return err
+	}
+	defer m.close()
+	return m.up(ctx)
+}
+
+// migrateCommand is `chatter migrate …`.
+func migrateCommand(ctx context.Context, databaseURL string, args []string, stdout io.Writer, log *slog.Logger) error {
+	migrations, err := loadMigrations(sqlFiles)
+	if err != nil {
+		return err
+	}
+	m, err := openMigrator(ctx, databaseURL, migrations, log)
+	if err != nil {
+		return err
+	}
+	defer m.close()
+	dry := slices.Contains(args, "--dry-run")
+	args = slices.DeleteFunc(slices.Clone(args), func(a string) bool { return a == "--dry-run" })
+	action := "up"
+	if len(args) > 0 {
+		action = args[0]
+	}
+	switch {
+	case action == "status" && len(args) == 1:
+		if m.older {
+			fmt.Fprintln(stdout, "The tables are the older service's; the first migration takes them over.")
+		}
+		for _, mig := range m.migrations {
+			state := "would run"
+			if a, done := m.applied[mig.version]; done {
+				state = "applied"
+				if a.AppliedAt != nil {
+					state += " " + a.AppliedAt.Format(time.DateTime)
+				}
+			}
+			fmt.Fprintf(stdout, "%-20s %s\n", mig.name, state)
+		}
+		return nil
+	case action == "up" && len(args) < 2:
+		if dry {
+			for _, mig := range m.pending() {
+				fmt.Fprintf(stdout, "-- %s\nbegin;\n%s\ncommit;\n", mig.name, m.upSQL(mig))
+			}
+			return nil
+		}
+		if err := m.up(ctx); err != nil {
+			return err
+		}
+		fmt.Fprintln(stdout, "The database is up to date.")
+		return nil
+	case action == "down" && len(args) == 2:
+		n, err := strconv.Atoi(args[1])
+		if err != nil || n < 1 || n > len(m.applied) {
+			return fmt.Errorf("down takes a number from 1 to %d, the migrations that are applied", len(m.applied))
+		}
+		if dry {
+			for _, mig := range slices.Backward(m.migrations[len(m.applied)-n : len(m.applied)]) {
+				fmt.Fprintf(stdout, "-- %s (back)\nbegin;\n%s\ncommit;\n", mig.name, mig.down)
+			}
+			return nil
+		}
+		if err := m.down(ctx, n); err != nil {
+			return err
+		}
+		fmt.Fprintf(stdout, "Went back %d migrations. Starting this Chatter brings the database up again.\n", n)
+		return nil
+	}
+	return errors.New("usage: chatter migrate [up] [--dry-run] | status | down N [--dry-run]")
 }
 
 // openDatabase returns a pool once the database answers, waiting for it up to

@@ -2,6 +2,17 @@
 -- and types, so that either service can work on one database.
 -- Times are UTC without a zone.
 
+-- What taking over an older database had to leave out or change so that its
+-- rows fit the rules below, each row as it was before.
+create table merged_row (
+    id         serial primary key,
+    table_name varchar not null,
+    row_id     integer not null,
+    row_data   jsonb not null,
+    reason     varchar not null,
+    merged_at  timestamp not null default now()
+);
+
 create table "user" (
     id                   serial primary key,
     username             varchar not null unique,
@@ -103,7 +114,7 @@ create index commentlike_user_id_idx on commentlike (user_id);
 create table pageview (
     id         serial primary key,
     url        varchar not null,
-    ip_address varchar not null,
+    ip_address varchar,
     viewed_at  timestamp not null default now(),
     user_agent text
 );
@@ -180,7 +191,7 @@ create index project_component_component_id_idx on project_component (component_
 create table project_file (
     id                serial primary key,
     project_id        integer not null references project on delete cascade,
-    filename          varchar(255) not null unique,
+    filename          varchar(255) not null,
     original_filename varchar(255) not null,
     file_size         integer not null,
     file_type         varchar(100),
@@ -192,7 +203,7 @@ create index project_file_project_id_idx on project_file (project_id);
 create table project_image (
     id                serial primary key,
     project_id        integer not null references project on delete cascade,
-    filename          varchar(255) not null unique,
+    filename          varchar(255) not null,
     original_filename varchar(255) not null,
     display_order     integer not null default 0,
     caption           text,

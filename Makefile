@@ -1,0 +1,53 @@
+# Chatter's commands; `make help` lists them.
+
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+URL ?= http://localhost:8000
+
+.DEFAULT_GOAL := help
+.PHONY: help run demo test cover build image clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# need CHECK, PACKAGES: where CHECK fails, installs Debian packages, as root or
+# with sudo, and says so.
+define need
+@if ! { $(1); } >/dev/null 2>&1; then \
+	echo "Missing on this machine, installing with apt-get: $(2)"; \
+	if [ "$$(id -u)" = 0 ]; then as=""; \
+	elif command -v sudo >/dev/null; then as=sudo; \
+	else echo "Please have an administrator run: apt-get install $(2)" >&2; exit 1; fi; \
+	command -v apt-get >/dev/null || { echo "There is no apt-get here; please install: $(2)" >&2; exit 1; }; \
+	$$as apt-get update -qq && $$as env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(2); \
+fi
+endef
+
+has-postgres = { command -v postgres && command -v initdb; } || ls /usr/lib/postgresql/*/bin/initdb
+
+run: ## build and start the server on http://localhost:8000
+	$(if $(DATABASE_URL),,$(call need,$(has-postgres),postgresql))
+	@$(MAKE) --no-print-directory build
+	@exec ./chatter serve
+
+build: ## build the static binary ./chatter
+	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o chatter .
+
+demo: build ## fill the running server (URL=…) with a small demo site
+	@./chatter demo $(URL)
+
+test: ## vet, staticcheck and all tests, against a PostgreSQL of their own
+	$(call need,$(has-postgres),postgresql)
+	$(call need,command -v gcc,gcc libc6-dev)
+	go vet ./...
+	go run $(STATICCHECK) ./...
+	go test -race -timeout 20m ./...
+
+cover: ## which statements the tests reach
+	go test -coverprofile=coverage.out ./...
+	go tool cover -func=coverage.out | tail -n 1
+
+image: ## build the container image chatter:latest
+	docker build -t chatter:latest .
+
+clean: ## remove what was built; the data stays
+	rm -f chatter coverage.out
