@@ -70,9 +70,13 @@ func (s *server) checkVisible(ctx context.Context, t target, v viewer) error {
 	return orNotFound(err, "Project")
 }
 
+// storedURL is the URL under which the rows of the page $1 are: its own, or
+// that to which the page has moved.
+const storedURL = `coalesce((select new_url from page_alias where old_url = $1::text), $1::text)`
+
 // onTarget is the condition by which rows of "like" and comment belong to the
 // target whose three columns are $1 to $3.
-const onTarget = `(url = $1 or entity_type = $2 and entity_id = $3)`
+const onTarget = `(url = ` + storedURL + ` or entity_type = $2 and entity_id = $3)`
 
 // likeStatus says how many people like a target, and whether the viewer does.
 type likeStatus struct {
@@ -103,7 +107,7 @@ func (s *server) toggleLike(ctx context.Context, t target, v viewer) (liked bool
 		with gone as (delete from "like" where `+onTarget+` and user_id = $4 returning id),
 		     added as (
 			insert into "like" (url, entity_type, entity_id, user_id)
-			select $1, $2, $3, $4 where not exists (select from gone)
+			select `+storedURL+`, $2, $3, $4 where not exists (select from gone)
 			on conflict do nothing returning id)
 		select exists (select from added),
 		       (select count(*) from "like" where `+onTarget+`) + (select count(*) from added) - (select count(*) from gone)`,
@@ -207,7 +211,7 @@ func (s *server) addLike(of func(in *input) target) withViewer {
 			return err
 		}
 		rows, err := s.db.Query(r.Context(), `
-			insert into "like" (url, entity_type, entity_id, user_id) values ($1, $2, $3, $4)
+			insert into "like" (url, entity_type, entity_id, user_id) values (`+storedURL+`, $2, $3, $4)
 			returning id, url, entity_type, entity_id, user_id, created_at`, t.URL, t.EntityType, t.EntityID, v.ID)
 		if err != nil {
 			return err
@@ -351,7 +355,7 @@ func (s *server) createComment(ctx context.Context, t target, in *input, v viewe
 	}
 	rows, err := s.db.Query(ctx, `
 		insert into comment (url, entity_type, entity_id, user_id, content, parent_comment_id)
-		values ($1, $2, $3, $4, $5, $6) returning `+commentColumns,
+		values (`+storedURL+`, $2, $3, $4, $5, $6) returning `+commentColumns,
 		t.URL, t.EntityType, t.EntityID, v.ID, content, parent)
 	if err != nil {
 		return commentRead{}, err

@@ -504,3 +504,50 @@ func TestFlattenLongChains(t *testing.T) {
 	same(t, "length", len(flat), 10_000)
 	same(t, "in order", slices.IsSortedFunc(flat, func(a, b *commentWithUser) int { return a.ID - b.ID }), true)
 }
+
+func TestMovedPages(t *testing.T) {
+	t.Parallel()
+	st := newSite(t)
+	alice, bob, root, nobody := st.member("alice"), st.member("bob"), st.admin("root"), st.visitor()
+	like := func(p *person, page string) {
+		p.post("/interact/like", map[string]any{"url": page}).want(http.StatusOK)
+	}
+	like(alice, "old")
+	like(bob, "old")
+	like(bob, "new")
+	alice.comment("old", "One", 0)
+	bob.comment("new", "Two", 0)
+	nobody.post("/analytics/page-view", map[string]any{"url": "old"}).want(http.StatusOK)
+	alice.post("/api/admin/urls/move", map[string]any{"old": "old", "new": "new"}).detail(http.StatusForbidden, "Only admins")
+	root.post("/api/admin/urls/move", map[string]any{"old": "old", "new": "/old"}).detail(http.StatusBadRequest, "are the same")
+	root.post("/api/admin/urls/move", map[string]any{"old": "old"}).detail(http.StatusUnprocessableEntity, "New is required")
+	got := root.post("/api/admin/urls/move", map[string]any{"old": "/old", "new": "new"}).want(http.StatusOK).fields()
+	same(t, "moved", got["likes"] == 1.0 && got["comments"] == 1.0 && got["views"] == 1.0, true)
+	same(t, "audit", st.count(`select count(*) from accountlog where action = 'page_moved' and old_value = 'old' and new_value = 'new'`), 1)
+	check := func(likes, comments, views int, pages ...string) {
+		t.Helper()
+		for _, page := range pages {
+			same(t, "likes of "+page, nobody.get("/interact/likes/" + page).fields()["like_count"], any(float64(likes)))
+			same(t, "comments of "+page, nobody.get("/interact/comments/"+page).header.Get("X-Total-Count"), fmt.Sprint(comments))
+			same(t, "views of "+page, nobody.get("/analytics/page-views/" + page).fields()["view_count"], any(float64(views)))
+			same(t, "timeline of "+page, nobody.get("/analytics/page-views/" + page + "/timeline").fields()["total_views"], any(float64(views)))
+		}
+	}
+	check(2, 2, 1, "old", "new")
+	// What is done under the old address is done to the page.
+	like(bob, "old")
+	alice.comment("old", "Three", alice.comment("new", "Base", 0))
+	nobody.post("/analytics/page-view", map[string]any{"url": "old"}).want(http.StatusOK)
+	check(1, 4, 2, "old", "new")
+	alice.post("/api/likes", map[string]any{"url": "old"}).want(http.StatusConflict)
+	// Moved again, both old addresses follow; moved back, nothing goes in circles.
+	if _, err := st.moveURL(t.Context(), "new", "newest"); err != nil {
+		t.Fatal(err)
+	}
+	check(1, 4, 2, "old", "new", "newest")
+	if _, err := st.moveURL(t.Context(), "newest", "old"); err != nil {
+		t.Fatal(err)
+	}
+	check(1, 4, 2, "old", "new", "newest")
+	same(t, "rows", st.count(`select count(*) from comment where url = 'old'`), 4)
+}

@@ -44,6 +44,7 @@ Usage: chatter [COMMAND]
   admin create NAME EMAIL      make an admin; the password is printed once
   admin promote NAME           make an account an admin
   admin list                   list the admins
+  move-url OLD NEW             move a renamed page's likes, comments and views
   demo [URL]                   fill a running server with a small demo site
   health [URL]                 ask a running server whether it is well
   version                      print the version
@@ -97,14 +98,15 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 			return migrateCommand(ctx, dsn, args, stdout, log)
 		})
 	case command == "admin" && len(args) > 0:
-		return withDatabase(ctx, cfg, log, func(dsn string) error {
-			db, err := openMigrated(ctx, dsn, log)
+		return withServer(ctx, cfg, log, func(s *server) error { return s.adminCommand(ctx, args, stdout) })
+	case command == "move-url" && len(args) == 2:
+		return withServer(ctx, cfg, log, func(s *server) error {
+			m, err := s.moveURL(ctx, args[0], args[1])
 			if err != nil {
-				return err
+				return errors.New(publicError(err).detail)
 			}
-			defer db.Close()
-			s := &server{cfg: cfg, db: db, hasher: newHasher(19456, 2), now: time.Now, log: log}
-			return s.adminCommand(ctx, args, stdout)
+			fmt.Fprintln(stdout, m.Message)
+			return nil
 		})
 	}
 	return fmt.Errorf("unknown command %q; see: chatter help", strings.Join(append([]string{command}, args...), " "))
@@ -145,6 +147,19 @@ func withDatabase(ctx context.Context, cfg config, log *slog.Logger, do func(dsn
 		}
 	}
 	return do(dsn)
+}
+
+// withServer calls do with a server that has a database and nothing else, for
+// the commands that do what its endpoints do.
+func withServer(ctx context.Context, cfg config, log *slog.Logger, do func(s *server) error) error {
+	return withDatabase(ctx, cfg, log, func(dsn string) error {
+		db, err := openMigrated(ctx, dsn, log)
+		if err != nil {
+			return err
+		}
+		defer db.Close()
+		return do(&server{cfg: cfg, db: db, hasher: newHasher(19456, 2), now: time.Now, log: log})
+	})
 }
 
 // openMigrated waits for the database, brings it up to date and opens it.

@@ -66,7 +66,7 @@ func startTestPostgres() error {
 		if err == nil {
 			// A template may have no connections, and a closed one lingers a moment.
 			for open := 1; open > 0 && err == nil; {
-				err = withServer(ctx, func(conn *pgx.Conn) error {
+				err = onConn(ctx, func(conn *pgx.Conn) error {
 					return conn.QueryRow(ctx, `select count(*) from pg_stat_activity where datname = 'template_chatter'`).Scan(&open)
 				})
 			}
@@ -80,7 +80,7 @@ func testDSN(database string) string {
 	return strings.Replace(testPostgres.cluster.dsn(), "dbname=postgres", "dbname="+database, 1)
 }
 
-func withServer(ctx context.Context, do func(conn *pgx.Conn) error) error {
+func onConn(ctx context.Context, do func(conn *pgx.Conn) error) error {
 	conn, err := pgx.Connect(ctx, testPostgres.cluster.dsn())
 	if err != nil {
 		return err
@@ -90,7 +90,7 @@ func withServer(ctx context.Context, do func(conn *pgx.Conn) error) error {
 }
 
 func onServer(ctx context.Context, sql string) error {
-	return withServer(ctx, func(conn *pgx.Conn) error {
+	return onConn(ctx, func(conn *pgx.Conn) error {
 		_, err := conn.Exec(ctx, sql)
 		return err
 	})

@@ -95,6 +95,9 @@ func (s *server) handler() http.Handler {
 	api("GET    /analytics/most-viewed", s.mostViewed)
 	api("POST   /analytics/refresh-page-view-counts", s.admin(s.refreshed))
 
+	// Moved pages
+	api("POST   /api/admin/urls/move", s.admin(s.postMove))
+
 	// Projects
 	api("POST   /api/projects", s.signedIn(s.postProject))
 	api("GET    /api/projects", s.open(s.showGallery))

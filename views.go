@@ -22,7 +22,7 @@ func (s *server) logPageView(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	c := s.clientOf(r)
-	if _, err := s.db.Exec(r.Context(), `insert into pageview (url, ip_address, user_agent) values ($1, $2, $3)`,
+	if _, err := s.db.Exec(r.Context(), `insert into pageview (url, ip_address, user_agent) values (`+storedURL+`, $2, $3)`,
 		url, c.address, c.userAgent); err != nil {
 		return err
 	}
@@ -44,7 +44,7 @@ type pageViews struct {
 func (s *server) loadPageViews(ctx context.Context, url string) (pageViews, error) {
 	rows, err := s.db.Query(ctx, `
 		select $1::text as url, count(*) as view_count, count(distinct ip_address) as unique_visitors, max(viewed_at) as last_viewed_at
-		from pageview where url = $1`, url)
+		from pageview where url = `+storedURL, url)
 	if err != nil {
 		return pageViews{}, err
 	}
@@ -126,7 +126,7 @@ func (s *server) showTimeline(w http.ResponseWriter, r *http.Request) error {
 	rows, err := s.db.Query(r.Context(), `
 		select point, count(v.id)
 		from generate_series(date_trunc($2, $3::timestamp) - ($4::int - 1) * ('1 ' || $2)::interval, date_trunc($2, $3::timestamp), ('1 ' || $2)::interval) point
-		left join pageview v on v.url = $1 and v.viewed_at >= point and v.viewed_at < point + ('1 ' || $2)::interval
+		left join pageview v on v.url = `+storedURL+` and v.viewed_at >= point and v.viewed_at < point + ('1 ' || $2)::interval
 		group by point order by point`, url, p.unit, s.now().UTC(), p.points)
 	if err != nil {
 		return err

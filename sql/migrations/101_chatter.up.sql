@@ -14,6 +14,14 @@ create unique index user_email_lower_key on "user" (lower(email)) where not case
 create index user_username_lower_idx on "user" (lower(username));
 create index user_email_lower_idx on "user" (lower(email));
 
+-- A page that was renamed answers under its old URL as well.
+create table page_alias (
+    old_url    varchar primary key,
+    new_url    varchar not null check (new_url <> old_url),
+    created_at timestamp not null default now()
+);
+create index page_alias_new_url_idx on page_alias (new_url);
+
 -- A session is one sign-in on one device; its id is the jti of its tokens.
 create table session (
     id           uuid primary key default gen_random_uuid(),

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// move says what moved with a renamed page.
+type move struct {
+	Message  string `json:"message"`
+	Old      string `json:"old"`
+	New      string `json:"new"`
+	Likes    int64  `json:"likes"`
+	Comments int64  `json:"comments"`
+	Views    int64  `json:"views"`
+}
+
+// moveURL gives the likes, comments and views of a page to another one, where
+// they join what is there, and leaves an alias, so that the old URL shows the
+// same. Who liked both likes the new one once.
+func (s *server) moveURL(ctx context.Context, from, to string) (move, error) {
+	m := move{Old: pageURL(from), New: pageURL(to)}
+	if m.Old == m.New {
+		return move{}, fail(http.StatusBadRequest, "The old and the new address are the same")
+	}
+	count := func(n *int64) func(row pgx.Row) error {
+		return func(row pgx.Row) error { return row.Scan(n) }
+	}
+	// One transaction: a reader sees the page at one place or at the other.
+	var batch pgx.Batch
+	batch.Queue(`select pg_advisory_xact_lock(hashtextextended('page_alias', 0))`)
+	batch.Queue(`delete from page_alias where old_url = $1`, m.New)
+	batch.Queue(`update page_alias set new_url = $2 where new_url = $1`, m.Old, m.New)
+	batch.Queue(`insert into page_alias (old_url, new_url) values ($1, $2) on conflict (old_url) do update set new_url = $2`, m.Old, m.New)
+	batch.Queue(`delete from "like" l where url = $1 and exists (select from "like" n where n.url = $2 and n.user_id = l.user_id)`, m.Old, m.New)
+	batch.Queue(`with moved as (update "like" set url = $2 where url = $1 returning 1) select count(*) from moved`, m.Old, m.New).QueryRow(count(&m.Likes))
+	batch.Queue(`with moved as (update comment set url = $2 where url = $1 returning 1) select count(*) from moved`, m.Old, m.New).QueryRow(count(&m.Comments))
+	batch.Queue(`with moved as (update pageview set url = $2 where url = $1 returning 1) select count(*) from moved`, m.Old, m.New).QueryRow(count(&m.Views))
+	if err := s.db.SendBatch(ctx, &batch).Close(); err != nil {
+		return move{}, err
+	}
+	m.Message = fmt.Sprintf("%s is %s now; moved with it: %d likes, %d comments, %d views", m.Old, m.New, m.Likes, m.Comments, m.Views)
+	s.log.Info("page moved", "old", m.Old, "new", m.New, "likes", m.Likes, "comments", m.Comments, "views", m.Views)
+	return m, nil
+}
+
+// postMove answers POST /api/admin/urls/move.
+func (s *server) postMove(w http.ResponseWriter, r *http.Request, v viewer) error {
+	in, err := readInput(w, r)
+	if err != nil {
+		return err
+	}
+	from, to := in.text("old", 0, maxURL), in.text("new", 0, maxURL)
+	if err := in.err(); err != nil {
+		return err
+	}
+	m, err := s.moveURL(r.Context(), from, to)
+	if err != nil {
+		return err
+	}
+	c := s.clientOf(r)
+	if _, err := s.db.Exec(r.Context(), `
+		insert into accountlog (user_id, action, field_changed, old_value, new_value, changed_by, ip_address, user_agent)
+		values ($1, 'page_moved', 'url', $2, $3, $1, $4, $5)`, v.ID, m.Old, m.New, c.address, c.userAgent); err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, m)
+}
