@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"path"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -231,10 +232,11 @@ func (m *migrator) run(ctx context.Context, name, sql, record string, args ...an
 	started := time.Now()
 	err := pgx.BeginFunc(ctx, m.conn, func(tx pgx.Tx) error {
 		// The simple protocol takes a file of many statements.
-		if _, err := tx.Conn().PgConn().Exec(ctx, sql).ReadAll(); err != nil {
-			return fmt.Errorf("%s%w", culprit(sql, err), err)
+		done, err := tx.Conn().PgConn().Exec(ctx, sql).ReadAll()
+		if err != nil {
+			return fmt.Errorf("statement %d%s: %w", len(done)+1, culprit(sql, err), err)
 		}
-		_, err := tx.Exec(ctx, record, args...)
+		_, err = tx.Exec(ctx, record, args...)
 		return err
 	})
 	if err != nil {
@@ -244,30 +246,29 @@ func (m *migrator) run(ctx context.Context, name, sql, record string, args ...an
 	return nil
 }
 
-// culprit names the statement of a file that PostgreSQL's error is about.
+// inContext finds the statement in the context of an error inside a DO block.
+var inContext = regexp.MustCompile(`SQL statement "([^"]*(?:"[^\n]*)?)"\nPL/pgSQL`)
+
+// culprit quotes the statement of a file that PostgreSQL's error is about,
+// where the error tells.
 func culprit(sql string, err error) string {
 	var pgErr *pgconn.PgError
 	if !errors.As(err, &pgErr) {
 		return ""
 	}
-	statement := pgErr.InternalQuery
+	statement := ""
+	if found := inContext.FindStringSubmatch(pgErr.Where); found != nil {
+		statement = found[1]
+	}
 	if pgErr.Position > 0 {
-		before, _ := cutRunes(sql, int(pgErr.Position)-1)
-		first := strings.LastIndex(before, ";") + 1
-		end := strings.Index(sql[len(before):], ";")
-		if end < 0 {
-			end = len(sql) - len(before)
-		}
-		statement = sql[first : len(before)+end]
+		before, after := cutRunes(sql, int(pgErr.Position)-1)
+		rest, _, _ := strings.Cut(after, ";")
+		statement = before[strings.LastIndex(before, ";")+1:] + rest
 	}
 	if statement == "" {
 		return ""
 	}
-	text := truncate(oneLine(statement), 200)
-	if pgErr.Detail != "" {
-		text += " (" + pgErr.Detail + ")"
-	}
-	return "at «" + text + "»: "
+	return " «" + truncate(oneLine(statement), 200) + "»"
 }
 
 // cutRunes cuts text after n characters.

@@ -58,7 +58,7 @@ func TestMigrations(t *testing.T) {
 	// One that fails leaves the database as it was and says where.
 	bad := map[string]string{"100_one": one["100_one"], "101_two": "insert into one values (2);\n\nselect nonsense;"}
 	err := migrate(t.Context(), dsn, migrationsOf(t, bad), quiet)
-	same(t, "where", err != nil && strings.Contains(err.Error(), "101_two") && strings.Contains(err.Error(), "at «select nonsense»") && strings.Contains(err.Error(), "nonsense"), true)
+	same(t, "where", err != nil && strings.Contains(err.Error(), "101_two") && strings.Contains(err.Error(), "statement 3 «select nonsense»") && strings.Contains(err.Error(), "nonsense"), true)
 	same(t, "rolled back", scalar(t, dsn, `select count(*) from one`), "1")
 	same(t, "not recorded", scalar(t, dsn, `select count(*) from schema_version`), "1")
 	// A changed file and an unknown migration are noticed.

@@ -1,5 +1,852 @@
 package main
 
-var templateFuncs = map[string]any{}
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"html"
+	"maps"
+	"mime"
+	"net/http"
+	"net/url"
+	"path"
+	"strconv"
+	"strings"
+	"time"
 
-func (s *server) addPages(page func(string, handler)) {}
+	"github.com/jackc/pgx/v5"
+)
+
+// addPages is the part of the route table that is for people: one line a
+// page or form, with who may use it. Every page works without scripts.
+func (s *server) addPages(page func(pattern string, h handler)) {
+	page("GET    /{$}", s.open(s.showHome))
+	page("GET    /projects", s.open(s.showGalleryPage))
+	page("GET    /projects/{project}", s.visible(s.toProjectPage))
+	page("GET    /p/{author}/{slug}", bySlug(s.visible(s.showProjectPage)))
+
+	page("GET    /thread", s.open(s.showThread))
+	page("POST   /thread/comment", s.open(s.sendComment))
+	page("POST   /thread/like", s.signedIn(s.sendLike))
+	page("POST   /thread/comments/{id}/like", s.signedIn(s.sendCommentLike))
+	page("POST   /thread/comments/{id}/edit", s.signedIn(s.sendCommentEdit))
+	page("POST   /thread/comments/{id}/remove", s.signedIn(s.sendCommentRemoval))
+
+	page("GET    /register", s.open(s.showRegister))
+	page("POST   /register", s.open(s.sendRegister))
+	page("GET    /login", s.open(s.showLogin))
+	page("POST   /login", s.open(s.sendLogin))
+	page("GET    /account", s.signedIn(s.showAccount))
+	page("POST   /account/update", s.signedIn(s.sendAccount))
+	page("POST   /account/change-password", s.signedIn(s.sendPassword))
+
+	page("GET    /projects/new", s.signedIn(s.showNewProject))
+	page("POST   /projects/new", s.signedIn(s.sendNewProject))
+	page("GET    /projects/{project}/edit", s.author("edit", s.showEditor))
+	page("POST   /projects/{project}/edit", s.author("edit", s.sendBasics))
+	page("POST   /projects/{project}/edit/{part}", s.author("edit", s.sendPart))
+	page("POST   /projects/{project}/edit/{part}/{id}", s.author("edit", s.sendPart))
+	page("POST   /projects/{project}/publish", s.author("publish", s.sendStatus("published")))
+	page("POST   /projects/{project}/unpublish", s.author("unpublish", s.sendStatus("draft")))
+	page("POST   /projects/{project}/delete", s.author("delete", s.sendDelete))
+
+	page("GET    /static/{file}", s.serveStatic)
+	page("GET    /favicon.ico", s.serveStatic)
+}
+
+// templateFuncs are what templates can call.
+var templateFuncs = map[string]any{
+	"static":   staticPath,
+	"markdown": renderMarkdown,
+	"excerpt":  excerpt,
+	"local":    localPath,
+	"price":    formatPrice,
+	"count":    formatCount,
+	"text":     deref[string],
+	"field":    newField,
+	"initial":  initial,
+	"host":     hostOf,
+	"linkKind": human,
+	"add":      func(a, b int) int { return a + b },
+	"iso":      func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
+	"day":      func(t time.Time) string { return t.UTC().Format("2 January 2006") },
+	"plural": func(n int, one, many string) string {
+		if n == 1 {
+			return "1 " + one
+		}
+		return formatCount(n) + " " + many
+	},
+}
+
+// staticHashes are the contents of static/ in short, by file name.
+var staticHashes = func() map[string]string {
+	hashes := map[string]string{}
+	entries, err := staticFiles.ReadDir("static")
+	for _, entry := range entries {
+		var content []byte
+		if content, err = staticFiles.ReadFile("static/" + entry.Name()); err != nil {
+			break
+		}
+		sum := sha256.Sum256(content)
+		hashes[entry.Name()] = hex.EncodeToString(sum[:8])
+	}
+	if err != nil {
+		panic(err) // the files are part of the program
+	}
+	return hashes
+}()
+
+// staticPath is the address of a file of static/. It changes with the file, so
+// that browsers may keep what they have for ever.
+func staticPath(name string) (string, error) {
+	hash, known := staticHashes[name]
+	if !known {
+		return "", fmt.Errorf("static/%s does not exist", name)
+	}
+	return "/static/" + name + "?v=" + hash, nil
+}
+
+// serveStatic answers a file of static/; /favicon.ico is the one icon there is.
+func (s *server) serveStatic(w http.ResponseWriter, r *http.Request) error {
+	name := r.PathValue("file")
+	if r.URL.Path == "/favicon.ico" {
+		name = "favicon.svg"
+	}
+	hash, known := staticHashes[name]
+	if !known {
+		return fail(http.StatusNotFound, "There is no such file")
+	}
+	content, err := staticFiles.ReadFile("static/" + name)
+	if err != nil {
+		return err
+	}
+	h := w.Header()
+	h.Set("ETag", `"`+hash+`"`)
+	h.Set("Content-Type", mime.TypeByExtension(path.Ext(name)))
+	h.Set("Cache-Control", "public, max-age=3600")
+	if r.URL.Query().Get("v") == hash {
+		h.Set("Cache-Control", "public, max-age=31536000, immutable")
+	}
+	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
+	return nil
+}
+
+// localPath is an address of this server without scheme and host: pages load
+// pictures from wherever they were loaded themselves.
+func localPath(address string) string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return ""
+	}
+	return u.RequestURI()
+}
+
+// excerpt is the beginning of a Markdown text, without its markup.
+func excerpt(source string) string {
+	text := htmlTag.ReplaceAllString(string(renderMarkdown(truncate(source, 600))), " ")
+	text = oneLine(html.UnescapeString(text))
+	if short := truncate(text, 220); short != text {
+		return strings.TrimRight(short, " .,;:") + "…"
+	}
+	return text
+}
+
+// initial is the letter that stands for somebody or something without a
+// picture.
+func initial(name string) string {
+	for _, r := range name {
+		if isWordRune(r) {
+			return strings.ToUpper(string(r))
+		}
+	}
+	return "?"
+}
+
+// hostOf is what an address on the web is called in short.
+func hostOf(address string) string {
+	u, err := url.Parse(address)
+	if err != nil || u.Host == "" {
+		return address
+	}
+	return strings.TrimPrefix(u.Host, "www.")
+}
+
+// seeOther is the answer to a form that was good: a reload does not send it
+// again. The path must be one of this server's own or checked by returnTo.
+func seeOther(w http.ResponseWriter, r *http.Request, path string) error {
+	http.Redirect(w, r, path, http.StatusSeeOther)
+	return nil
+}
+
+// homePage is the data of home.html.
+type homePage struct {
+	Recent, Popular []projectSummary
+	Total           int
+	Tags            []tagCount
+}
+
+// showHome answers the front page.
+func (s *server) showHome(w http.ResponseWriter, r *http.Request, v viewer) error {
+	recent, err := s.listProjects(r.Context(), galleryQuery{Status: "published", Sort: "recent", Page: 1, PerPage: 6}, v)
+	if err != nil {
+		return err
+	}
+	popular, err := s.listProjects(r.Context(), galleryQuery{Status: "published", Sort: "popular", Page: 1, PerPage: 3}, v)
+	if err != nil {
+		return err
+	}
+	tags, err := s.loadTags(r.Context(), "", 24)
+	if err != nil {
+		return err
+	}
+	data := homePage{Recent: recent.Projects, Total: recent.Total, Tags: tags}
+	// Where every project is among the recent ones, a second list says nothing.
+	if recent.Total > len(recent.Projects) {
+		data.Popular = popular.Projects
+	}
+	return s.render(w, r, http.StatusOK, "home", v, "", data)
+}
+
+// galleryPage is the data of gallery.html.
+type galleryPage struct {
+	gallery
+	Query  galleryQuery
+	Tags   []tagCount
+	Sorts  []choice
+	Viewer viewer
+}
+
+// Filtered reports whether the list is not of everything.
+func (g galleryPage) Filtered() bool {
+	return g.Query.Search != "" || g.Query.Tag != "" || g.Query.Status != "" || g.Query.AuthorID != nil
+}
+
+// At is the address of another page of the same list.
+func (g galleryPage) At(page int) string { return g.link(g.Query.Tag, page) }
+
+// Tagged is the address of the list with another tag, or with none.
+func (g galleryPage) Tagged(tag string) string { return g.link(tag, 1) }
+
+func (g galleryPage) link(tag string, page int) string {
+	query := url.Values{}
+	set := func(name, value, usual string) {
+		if value != usual {
+			query.Set(name, value)
+		}
+	}
+	set("search", g.Query.Search, "")
+	set("tag", tag, "")
+	set("sort", g.Query.Sort, "recent")
+	set("status_filter", g.Query.Status, "")
+	set("page", strconv.Itoa(page), "1")
+	if g.Query.AuthorID != nil {
+		query.Set("author_id", strconv.Itoa(*g.Query.AuthorID))
+	}
+	if len(query) == 0 {
+		return "/projects"
+	}
+	return "/projects?" + query.Encode()
+}
+
+// Window is the numbers of the pages around this one, with the first and the
+// last; 0 stands for those left out.
+func (g galleryPage) Window() (numbers []int) {
+	for n := 1; n <= g.Pages; n++ {
+		near := n >= g.Page-1 && n <= g.Page+1
+		if near || n == 1 || n == g.Pages {
+			numbers = append(numbers, n)
+		} else if numbers[len(numbers)-1] != 0 {
+			numbers = append(numbers, 0)
+			n = max(n, min(g.Page, g.Pages)-2)
+		}
+	}
+	return numbers
+}
+
+// Previous and Next are the neighbouring pages, 0 where there is none.
+func (g galleryPage) Previous() int { return min(g.Page, g.Pages+1) - 1 }
+func (g galleryPage) Next() int {
+	if g.Page < g.Pages {
+		return g.Page + 1
+	}
+	return 0
+}
+
+// showGalleryPage answers the list of projects, the viewer's drafts among them.
+func (s *server) showGalleryPage(w http.ResponseWriter, r *http.Request, v viewer) error {
+	in := queryInput(r)
+	// The form of the filters sends the empty ones too.
+	maps.DeleteFunc(in.fields, func(_ string, raw json.RawMessage) bool { return string(raw) == `""` })
+	q := in.galleryQuery()
+	if !in.has("per_page") {
+		q.PerPage = 24
+	}
+	if err := in.err(); err != nil {
+		return err
+	}
+	if q.Status == "draft" && !v.signedIn() {
+		return errMissingToken
+	}
+	g, err := s.listProjects(r.Context(), q, v)
+	if err != nil {
+		return err
+	}
+	tags, err := s.loadTags(r.Context(), "", 30)
+	if err != nil {
+		return err
+	}
+	data := galleryPage{g, q, tags, []choice{{"recent", "Newest"}, {"popular", "Most liked"}, {"views", "Most viewed"}, {"downloads", "Most downloaded"}}, v}
+	return s.render(w, r, http.StatusOK, "gallery", v, "Projects", data)
+}
+
+// bySlug finds the project of a page's address by the id that leads its last
+// segment.
+func bySlug(next handler) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		id, _, _ := strings.Cut(r.PathValue("slug"), "-")
+		if _, err := strconv.Atoi(id); err != nil {
+			return fail(http.StatusNotFound, "Project not found")
+		}
+		r.SetPathValue("project", id)
+		return next(w, r)
+	}
+}
+
+// toProjectPage answers the short address of a project with its page.
+func (s *server) toProjectPage(w http.ResponseWriter, r *http.Request, v viewer, p project) error {
+	return seeOther(w, r, p.Path())
+}
+
+// projectPage is the data of project.html.
+type projectPage struct {
+	projectDetail
+	URL      string // absolute
+	Own      bool   // the viewer is the author
+	Bill     []billLine
+	Total    string // of the priced lines of the bill; empty when there is none
+	Unpriced int
+	Thread   threadView
+}
+
+// billLine is a line of the bill of materials with its sums.
+type billLine struct {
+	bomItem
+	Price, Total string
+}
+
+// Cover is the picture that stands for the project, or nil.
+func (p projectPage) Cover() *projectImage {
+	for i, image := range p.Images {
+		if image.ID == deref(p.PrimaryImageID) {
+			return &p.Images[i]
+		}
+	}
+	return nil
+}
+
+// Tools and Materials are the two kinds of things that building needs.
+func (p projectPage) Tools() []tool     { return p.ofType("tool") }
+func (p projectPage) Materials() []tool { return p.ofType("material") }
+
+func (p projectPage) ofType(kind string) (list []tool) {
+	for _, t := range p.ToolsMaterials {
+		if t.ToolType == kind {
+			list = append(list, t)
+		}
+	}
+	return list
+}
+
+// PartCount is how many things the bill and the list of components name.
+func (p projectPage) PartCount() int { return len(p.BillOfMaterials) + len(p.Components) }
+
+// billOf sums up a bill of materials. Lines without a price are counted apart.
+func billOf(items []bomItem) (lines []billLine, total string, unpriced int) {
+	sum := 0
+	for _, item := range items {
+		line := billLine{bomItem: item}
+		if item.PriceCents == nil {
+			unpriced++
+		} else {
+			cents := *item.PriceCents * item.Quantity
+			sum += cents
+			line.Price, line.Total = formatPrice(item.PriceCents), formatPrice(&cents)
+		}
+		lines = append(lines, line)
+	}
+	if unpriced < len(items) {
+		total = formatPrice(&sum)
+	}
+	return lines, total, unpriced
+}
+
+// showProjectPage answers a project's page and counts the view. Any address
+// with the right id but another author or title leads to the right one.
+func (s *server) showProjectPage(w http.ResponseWriter, r *http.Request, v viewer, p project) error {
+	if want, err := url.PathUnescape(p.Path()); err == nil && r.URL.Path != want {
+		// A title can change back, so that no browser may remember this for good.
+		w.Header().Set("Cache-Control", "no-cache")
+		http.Redirect(w, r, p.Path(), http.StatusMovedPermanently)
+		return nil
+	}
+	if err := s.countView(r, v, &p); err != nil {
+		return err
+	}
+	return s.renderProject(w, r, v, p, http.StatusOK, formState{})
+}
+
+func (s *server) renderProject(w http.ResponseWriter, r *http.Request, v viewer, p project, status int, sent formState) error {
+	d, err := s.loadDetail(r.Context(), p)
+	if err != nil {
+		return err
+	}
+	data := projectPage{projectDetail: d, URL: s.cfg.publicURL + p.Path(), Own: p.AuthorID == v.ID}
+	data.Bill, data.Total, data.Unpriced = billOf(d.BillOfMaterials)
+	if data.Thread, err = s.loadThreadView(r, projectTarget(p.ID), v, p.Path(), sent); err != nil {
+		return err
+	}
+	return s.render(w, r, status, "project", v, p.Title, data)
+}
+
+// threadView is the data of the template "thread", which is a part of several
+// pages: a target's likes and comments with their forms.
+type threadView struct {
+	Target   target
+	Path     string // of the page that it is on
+	Viewer   viewer
+	Likes    likeStatus
+	Comments []commentView // depth first
+	Total    int           // without placeholders
+	Sort     string
+	sent     formState // the form that was refused, if one was
+}
+
+// Popular is the address of the same thread with the most liked comments
+// first.
+func (t threadView) Popular() string {
+	separator := "?"
+	if strings.Contains(t.Path, "?") {
+		separator = "&"
+	}
+	return t.Path + separator + "sort=popular#comments"
+}
+
+// commentView is a comment in a threadView.
+type commentView struct {
+	*commentWithUser
+	Depth  int // 0 at the top level
+	Parent *commentWithUser
+}
+
+// Gone reports whether only a placeholder is left.
+func (c commentView) Gone() bool { return !c.visible || c.UserID == 0 }
+
+// Form is the form with the id; a new one holds content.
+func (t threadView) Form(id, content string) formState {
+	return t.sent.or(id, map[string]string{"content": content})
+}
+
+func (s *server) loadThreadView(r *http.Request, t target, v viewer, path string, sent formState) (threadView, error) {
+	view := threadView{Target: t, Path: path, Viewer: v, Sort: "recent", sent: sent}
+	if r.URL.Query().Get("sort") == "popular" {
+		view.Sort = "popular"
+	}
+	top, total, err := s.loadThread(r.Context(), t, v, view.Sort)
+	if err != nil {
+		return threadView{}, err
+	}
+	view.Total = total
+	var list func(comments []*commentWithUser, parent *commentWithUser, depth int)
+	list = func(comments []*commentWithUser, parent *commentWithUser, depth int) {
+		for _, c := range comments {
+			view.Comments = append(view.Comments, commentView{c, depth, parent})
+			list(c.Replies, c, depth+1)
+		}
+	}
+	list(top, nil, 0)
+	view.Likes, err = s.loadLikeStatus(r.Context(), t, v)
+	return view, err
+}
+
+// Indent is how far a comment is moved in: on a phone there is no room for
+// more.
+func (c commentView) Indent() int { return min(c.Depth, 4) }
+
+// threadPage is the data of thread.html.
+type threadPage struct {
+	Page   string // the URL as it is stored
+	Link   string // the page itself, on the static site
+	Thread threadView
+}
+
+// showThread answers the likes and comments of any page of the site.
+func (s *server) showThread(w http.ResponseWriter, r *http.Request, v viewer) error {
+	in := queryInput(r)
+	t := urlField(in)
+	if err := in.err(); err != nil {
+		return err
+	}
+	return s.renderThread(w, r, v, t, http.StatusOK, formState{})
+}
+
+// renderThread answers with the page that the thread of t is on.
+func (s *server) renderThread(w http.ResponseWriter, r *http.Request, v viewer, t target, status int, sent formState) error {
+	if t.URL == nil {
+		p, err := s.loadVisible(r.Context(), *t.EntityID, v)
+		if err != nil {
+			return err
+		}
+		return s.renderProject(w, r, v, p, status, sent)
+	}
+	view, err := s.loadThreadView(r, t, v, threadAddress(*t.URL), sent)
+	if err != nil {
+		return err
+	}
+	link := s.cfg.siteURL + "/" + strings.TrimPrefix(*t.URL, "index.html")
+	return s.render(w, r, status, "thread", v, "Comments on "+*t.URL, threadPage{*t.URL, link, view})
+}
+
+func threadAddress(pageURL string) string { return "/thread?url=" + url.QueryEscape(pageURL) }
+
+func (s *server) loadVisible(ctx context.Context, id int, v viewer) (project, error) {
+	p, err := s.loadProjectByID(ctx, id)
+	if err == nil && !p.published() && p.AuthorID != v.ID {
+		return project{}, fail(http.StatusNotFound, "Project not found")
+	}
+	return p, err
+}
+
+// toThread answers a good form with the thread of t, at the place anchor.
+func (s *server) toThread(w http.ResponseWriter, r *http.Request, v viewer, t target, anchor string) error {
+	if t.URL != nil {
+		return seeOther(w, r, threadAddress(*t.URL)+"#"+anchor)
+	}
+	p, err := s.loadVisible(r.Context(), *t.EntityID, v)
+	if err != nil {
+		return err
+	}
+	return seeOther(w, r, p.Path()+"#"+anchor)
+}
+
+func commentAnchor(id int) string { return fmt.Sprintf("comment-%d", id) }
+
+// formTarget is what a form of a thread is about: a page, or a project.
+func formTarget(in *input) target {
+	if in.has("entity_id") {
+		return in.entity()
+	}
+	return urlField(in)
+}
+
+// sendComment takes a new comment or a reply. Whoever was signed out while
+// writing gets the text back.
+func (s *server) sendComment(w http.ResponseWriter, r *http.Request, v viewer) error {
+	in, err := readForm(w, r)
+	if err != nil {
+		return err
+	}
+	t := formTarget(in)
+	if err := in.err(); err != nil {
+		return err
+	}
+	var made commentRead
+	if v.signedIn() {
+		made, err = s.createComment(r.Context(), t, in, v)
+	} else {
+		err = fail(http.StatusUnauthorized, "You are not signed in any more. Sign in in another tab and send this again: your text is still here")
+	}
+	if err == nil {
+		return s.toThread(w, r, v, t, commentAnchor(made.ID))
+	}
+	id := "new"
+	if parent, _ := in.string("parent_comment_id"); parent != "" {
+		id = "reply-" + parent
+	}
+	sent, status, err := refused(w, id, in, err)
+	if err != nil {
+		return err
+	}
+	return s.renderThread(w, r, v, t, status, sent)
+}
+
+// sendLike toggles the viewer's like of a page or a project; a script gets the
+// new count.
+func (s *server) sendLike(w http.ResponseWriter, r *http.Request, v viewer) error {
+	in, err := readForm(w, r)
+	if err != nil {
+		return err
+	}
+	t := formTarget(in)
+	if err := in.err(); err != nil {
+		return err
+	}
+	if err := s.checkVisible(r.Context(), t, v); err != nil {
+		return err
+	}
+	liked, count, err := s.toggleLike(r.Context(), t, v)
+	if err != nil {
+		return err
+	}
+	if !acceptsHTML(r) {
+		return writeJSON(w, http.StatusOK, likeAnswer{"", liked, count})
+	}
+	return s.toThread(w, r, v, t, "likes")
+}
+
+// sendCommentLike toggles the viewer's like of a comment; a script gets the
+// new count.
+func (s *server) sendCommentLike(w http.ResponseWriter, r *http.Request, v viewer) error {
+	id, t, err := s.loadCommentTarget(r)
+	if err != nil {
+		return err
+	}
+	liked, count, err := s.toggleCommentLike(r.Context(), id, v)
+	if err != nil {
+		return err
+	}
+	if !acceptsHTML(r) {
+		return writeJSON(w, http.StatusOK, likeAnswer{"", liked, count})
+	}
+	return s.toThread(w, r, v, t, commentAnchor(id))
+}
+
+// sendCommentEdit takes the new text of the viewer's own comment.
+func (s *server) sendCommentEdit(w http.ResponseWriter, r *http.Request, v viewer) error {
+	id, t, err := s.loadCommentTarget(r)
+	if err != nil {
+		return err
+	}
+	in, err := readForm(w, r)
+	if err != nil {
+		return err
+	}
+	if _, err = s.changeComment(r, in, v); err == nil {
+		return s.toThread(w, r, v, t, commentAnchor(id))
+	}
+	sent, status, err := refused(w, fmt.Sprintf("edit-%d", id), in, err)
+	if err != nil {
+		return err
+	}
+	return s.renderThread(w, r, v, t, status, sent)
+}
+
+// changeComment gives the viewer's comment of the path a new text and keeps
+// the old one as a version.
+func (s *server) changeComment(r *http.Request, in *input, v viewer) (commentRead, error) {
+	c, err := s.loadOwnComment(r, v, "Only the original author can edit this comment")
+	if err != nil {
+		return commentRead{}, err
+	}
+	content, _ := in.string("content")
+	if !in.has("content") {
+		in.add("content", "Content is required", "missing")
+	}
+	if err := in.err(); err != nil {
+		return commentRead{}, err
+	}
+	if c.IsRemoved || c.IsHidden {
+		return commentRead{}, fail(http.StatusBadRequest, "A removed or hidden comment cannot be edited")
+	}
+	if content, err = cleanComment(content); err != nil {
+		return commentRead{}, err
+	}
+	rows, err := s.db.Query(r.Context(), `
+		with version as (insert into commentversion (comment_id, content) select id, content from comment where id = $1 and content <> $2)
+		update comment set content = $2, edited_at = case when content <> $2 then now() else edited_at end
+		where id = $1 returning `+commentColumns, c.ID, content)
+	if err != nil {
+		return commentRead{}, err
+	}
+	edited, err := pgx.CollectOneRow(rows, pgx.RowToStructByName[commentRead])
+	return edited, orNotFound(err, "Comment")
+}
+
+// sendCommentRemoval removes the viewer's own comment; one that is removed
+// already stays so.
+func (s *server) sendCommentRemoval(w http.ResponseWriter, r *http.Request, v viewer) error {
+	_, t, err := s.loadCommentTarget(r)
+	if err != nil {
+		return err
+	}
+	if err := s.removeComment(r, v); err != nil && publicError(err).status != http.StatusBadRequest {
+		return err
+	}
+	return s.toThread(w, r, v, t, "comments")
+}
+
+// loadCommentTarget returns the id of the comment of the path, and what it is
+// about.
+func (s *server) loadCommentTarget(r *http.Request) (id int, t target, err error) {
+	if id, err = pathID(r, "id"); err != nil {
+		return 0, t, err
+	}
+	err = s.db.QueryRow(r.Context(), `select url, entity_type, entity_id from comment where id = $1`, id).Scan(&t.URL, &t.EntityType, &t.EntityID)
+	return id, t, orNotFound(err, "Comment")
+}
+
+// signInPage is the data of login.html and register.html.
+type signInPage struct {
+	Form     formState
+	ReturnTo string // checked by returnTo
+	Notice   string
+	Viewer   viewer // who is signed in already, if somebody is
+}
+
+// With is a page of signing in with the way back kept.
+func (p signInPage) With(path string) string {
+	if p.ReturnTo == "" {
+		return path
+	}
+	return path + "?return_to=" + url.QueryEscape(p.ReturnTo)
+}
+
+// Continue is where signing in leads to.
+func (p signInPage) Continue() string {
+	if p.ReturnTo == "" {
+		return "/account"
+	}
+	return p.ReturnTo
+}
+
+// showRegister answers the form for a new account.
+func (s *server) showRegister(w http.ResponseWriter, r *http.Request, v viewer) error {
+	data := signInPage{Form: formState{ID: "register"}, ReturnTo: s.returnTo(r.URL.Query().Get("return_to")), Viewer: v}
+	return s.render(w, r, http.StatusOK, "register", v, "Register", data)
+}
+
+// sendRegister makes an account; its owner signs in next.
+func (s *server) sendRegister(w http.ResponseWriter, r *http.Request, v viewer) error {
+	in, err := readForm(w, r)
+	if err != nil {
+		return err
+	}
+	text, _ := in.string("return_to")
+	data := signInPage{ReturnTo: s.returnTo(text), Viewer: v}
+	err = s.take(r, registerLimit)
+	if err == nil {
+		_, err = s.createAccount(r.Context(), in, 0, s.clientOf(r))
+	}
+	if err == nil {
+		query := url.Values{"registered": {"true"}}
+		if data.ReturnTo != "" {
+			query.Set("return_to", data.ReturnTo)
+		}
+		return seeOther(w, r, "/login?"+query.Encode())
+	}
+	var status int
+	if data.Form, status, err = refused(w, "register", in, err); err != nil {
+		return err
+	}
+	return s.render(w, r, status, "register", v, "Register", data)
+}
+
+// showLogin answers the form for signing in, with the reason why it is shown.
+func (s *server) showLogin(w http.ResponseWriter, r *http.Request, v viewer) error {
+	query := r.URL.Query()
+	data := signInPage{Form: formState{ID: "login"}, ReturnTo: s.returnTo(query.Get("return_to")), Viewer: v}
+	switch {
+	case query.Get("registered") == "true":
+		data.Notice = "Your account is ready. Sign in to start."
+	case query.Get("reset") == "success":
+		data.Notice = "Your password has been changed. Sign in with the new one."
+	case query.Get("error") == "session_expired":
+		data.Notice = "Please sign in to go on. If you were signed in before, that session has ended."
+	}
+	return s.render(w, r, http.StatusOK, "login", v, "Sign in", data)
+}
+
+// sendLogin signs in and leads on.
+func (s *server) sendLogin(w http.ResponseWriter, r *http.Request, v viewer) error {
+	in, err := readForm(w, r)
+	if err != nil {
+		return err
+	}
+	text, _ := in.string("return_to")
+	data := signInPage{ReturnTo: s.returnTo(text)}
+	var username, token string
+	if err = s.take(r, loginLimit); err == nil {
+		username, token, err = s.signIn(r.Context(), in, s.clientOf(r))
+	}
+	if err == nil {
+		s.setSignIn(w, username, token)
+		return seeOther(w, r, data.Continue())
+	}
+	if err == errBadCredentials {
+		err = fail(http.StatusUnauthorized, "This name and password do not fit together. Check both and try again")
+	}
+	var status int
+	if data.Form, status, err = refused(w, "login", in, err); err != nil {
+		return err
+	}
+	return s.render(w, r, status, "login", viewer{}, "Sign in", data)
+}
+
+// accountPage is the data of account.html.
+type accountPage struct {
+	account
+	activity
+	Projects gallery
+	Profile  formState
+	Password formState
+	Saved    string // the form that was just taken
+}
+
+// showAccount answers the viewer's own account.
+func (s *server) showAccount(w http.ResponseWriter, r *http.Request, v viewer) error {
+	return s.renderAccount(w, r, v, http.StatusOK, formState{})
+}
+
+func (s *server) renderAccount(w http.ResponseWriter, r *http.Request, v viewer, status int, sent formState) error {
+	a, err := s.loadAccount(r.Context(), v.ID)
+	if err != nil {
+		return err
+	}
+	counts, err := s.loadActivity(r.Context(), v.ID)
+	if err != nil {
+		return err
+	}
+	own, err := s.listProjects(r.Context(), galleryQuery{AuthorID: &v.ID, Sort: "recent", Page: 1, PerPage: 100}, v)
+	if err != nil {
+		return err
+	}
+	data := accountPage{a, counts, own, sent.or("profile", valuesOf(a)), sent.or("password", nil), r.URL.Query().Get("saved")}
+	return s.render(w, r, status, "account", v, "Your account", data)
+}
+
+// sendAccount takes the viewer's new particulars.
+func (s *server) sendAccount(w http.ResponseWriter, r *http.Request, v viewer) error {
+	in, err := readForm(w, r)
+	if err != nil {
+		return err
+	}
+	if _, err = s.updateAccount(r.Context(), v, in, s.clientOf(r)); err == nil {
+		return seeOther(w, r, "/account?saved=profile#profile")
+	}
+	sent, status, err := refused(w, "profile", in, err)
+	if err != nil {
+		return err
+	}
+	return s.renderAccount(w, r, v, status, sent)
+}
+
+// sendPassword takes the viewer's new password.
+func (s *server) sendPassword(w http.ResponseWriter, r *http.Request, v viewer) error {
+	in, err := readForm(w, r)
+	if err != nil {
+		return err
+	}
+	if err = s.take(r, passwordLimit); err == nil {
+		err = s.changePassword(r.Context(), v, in, "current_password", "Current password is incorrect", s.clientOf(r))
+	}
+	if err == nil {
+		return seeOther(w, r, "/account?saved=password#password")
+	}
+	sent, status, err := refused(w, "password", in, err)
+	if err != nil {
+		return err
+	}
+	return s.renderAccount(w, r, v, status, sent)
+}

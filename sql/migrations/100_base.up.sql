@@ -1,6 +1,7 @@
 -- The tables of the older service at its newest state, under their old names
 -- and types, so that either service can work on one database.
--- Times are UTC without a zone.
+-- Times are UTC without a zone. The checks are written with `or`, which
+-- PostgreSQL prints back as it was, so that the takeover can repeat it.
 
 -- What taking over an older database had to leave out or change so that its
 -- rows fit the rules below, each row as it was before.
@@ -21,7 +22,7 @@ create table "user" (
     firstname            varchar not null default '',
     lastname             varchar not null default '',
     date_of_birth        date,
-    status               varchar not null default 'active' check (status in ('active', 'inactive')),
+    status               varchar not null default 'active' check (status = 'active' or status = 'inactive'),
     type                 integer not null default 0,
     created_at           timestamp not null default now(),
     updated_at           timestamp not null default now(),
@@ -126,7 +127,7 @@ create table project (
     title            varchar(255) not null,
     description      text not null,
     author_id        integer not null references "user" on delete cascade,
-    status           varchar(20) not null default 'draft' check (status in ('draft', 'published')),
+    status           varchar(20) not null default 'draft' check (status = 'draft' or status = 'published'),
     background       text,
     code_link        varchar(500),
     created_at       timestamp not null default now(),
@@ -193,7 +194,7 @@ create table project_file (
     project_id        integer not null references project on delete cascade,
     filename          varchar(255) not null,
     original_filename varchar(255) not null,
-    file_size         integer not null,
+    file_size         integer not null default 0,
     file_type         varchar(100),
     description       text,
     uploaded_at       timestamp not null default now()
@@ -219,7 +220,7 @@ create table project_link (
     project_id  integer not null references project on delete cascade,
     url         varchar(500) not null,
     title       varchar(255) not null,
-    link_type   varchar(50) not null check (link_type in ('resource', 'video', 'course', 'article', 'related_project')),
+    link_type   varchar(50) not null check (link_type = 'resource' or link_type = 'video' or link_type = 'course' or link_type = 'article' or link_type = 'related_project'),
     description text
 );
 create index project_link_project_id_idx on project_link (project_id);
@@ -228,7 +229,7 @@ create table tool_material (
     id         serial primary key,
     project_id integer not null references project on delete cascade,
     name       varchar(255) not null,
-    tool_type  varchar(20) not null check (tool_type in ('tool', 'material')),
+    tool_type  varchar(20) not null check (tool_type = 'tool' or tool_type = 'material'),
     notes      text
 );
 create index tool_material_project_id_idx on tool_material (project_id);

@@ -60,3 +60,11 @@ insert into "comment" (id, user_id, url, content, created_at) values
     (14, 21, 'projects/smars-q/',      'Trailing slash.', '2021-11-12 11:11:11'),
     (20, 2,  'blog/Übung 1.html?id=5', '', null);
 select setval(pg_get_serial_sequence('"comment"', 'id'), 25);
+
+do $$
+begin
+    if to_regclass('most_liked_content') is not null then
+        refresh materialized view most_liked_content;
+    end if;
+end
+$$;

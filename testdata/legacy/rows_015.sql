@@ -29,7 +29,7 @@ insert into commentlike (id, comment_id, user_id, created_at) values
     (9, 42, 2, '2023-02-01 00:00:04');
 select setval(pg_get_serial_sequence('commentlike', 'id'), 12);
 
--- The counters drifted: 3 has 3 likes and 4 replies, 1 has one like and no replies.
+-- The counters drifted: 3 has 3 likes and 4 replies (one hidden, one removed), 1 has one like and no replies.
 update "comment" set like_count = 2, reply_count = 2 where id = 3;
 update "comment" set like_count = -1, reply_count = 5 where id = 1;
 update "comment" set like_count = null, reply_count = null where id in (2, 12, 13);

@@ -1,0 +1,390 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// showNewProject answers the form for a new project.
+func (s *server) showNewProject(w http.ResponseWriter, r *http.Request, v viewer) error {
+	return s.render(w, r, http.StatusOK, "new", v, "New project", formState{ID: "new"})
+}
+
+// sendNewProject makes a draft and leads to its editor.
+func (s *server) sendNewProject(w http.ResponseWriter, r *http.Request, v viewer) error {
+	in, err := readForm(w, r)
+	if err != nil {
+		return err
+	}
+	id, err := s.createProject(r.Context(), in, v)
+	if err == nil {
+		return seeOther(w, r, editorPath(id, "new"))
+	}
+	sent, status, err := refused(w, "new", in, err)
+	if err != nil {
+		return err
+	}
+	return s.render(w, r, status, "new", v, "New project", sent)
+}
+
+// editorPath is a project's editor at the section that was just saved.
+func editorPath(id int, section string) string {
+	return fmt.Sprintf("/projects/%d/edit?saved=%s#%s", id, url.QueryEscape(section), url.QueryEscape(section))
+}
+
+// editorPage is the data of editor.html.
+type editorPage struct {
+	projectDetail
+	Sections []section
+	Saved    string      // the section that was just saved
+	Advice   []advice    // before publishing
+	Search   string      // for a component
+	Found    []component // by that search
+	sent     formState   // the form that was refused, if one was
+}
+
+// section is a part of the editor, with how many things it holds; Count is -1
+// where counting makes no sense.
+type section struct {
+	Name, Title string
+	Count       int
+}
+
+// advice is something that would make a project better, and where to do it.
+type advice struct{ Text, Section string }
+
+// Form is the form of a row of a section; with no row, the one that adds.
+func (e editorPage) Form(section string, id int, row any) formState {
+	values := valuesOf(row)
+	if item, is := row.(bomItem); is {
+		values["price"] = formatPrice(item.PriceCents)
+	}
+	return e.sent.or(formID(section, id), values)
+}
+
+// Basics is the form of the project's own fields.
+func (e editorPage) Basics() formState {
+	values := valuesOf(e.project)
+	values["tags"] = strings.Join(e.TagNames, ", ")
+	return e.sent.or("basics", values)
+}
+
+// Cover is the id of the picture that stands for the project, or 0.
+func (e editorPage) Cover() int { return deref(e.PrimaryImageID) }
+
+// Deleting is the form that deletes the project.
+func (e editorPage) Deleting() formState { return e.sent.or("delete", nil) }
+
+func formID(section string, id int) string {
+	if id == 0 {
+		return section + "-new"
+	}
+	return fmt.Sprintf("%s-%d", section, id)
+}
+
+// adviceFor lists what is missing for a project that others can rebuild.
+func adviceFor(d projectDetail) (list []advice) {
+	for _, one := range []struct {
+		missing bool
+		advice
+	}{
+		{len(d.Images) == 0, advice{"Add a picture: it shows at a glance what this is.", "images"}},
+		{len(d.Steps) == 0, advice{"Write the steps, so that others can build it too.", "steps"}},
+		{len(d.BillOfMaterials)+len(d.Components) == 0, advice{"List the parts that one has to get.", "bom"}},
+		{len(d.Tags) == 0, advice{"Add a few tags, by which people will find it.", "basics"}},
+		{len([]rune(d.Description)) < 80, advice{"Describe in two or three sentences what it does and whom it is for.", "basics"}},
+		{d.DifficultyLevel == nil || d.EstimatedTime == nil, advice{"Say how difficult it is and how long it takes.", "basics"}},
+	} {
+		if one.missing {
+			list = append(list, one.advice)
+		}
+	}
+	return list
+}
+
+// showEditor answers the page on which the author changes a project.
+func (s *server) showEditor(w http.ResponseWriter, r *http.Request, v viewer, p project) error {
+	return s.renderEditor(w, r, v, p, http.StatusOK, formState{})
+}
+
+func (s *server) renderEditor(w http.ResponseWriter, r *http.Request, v viewer, p project, status int, sent formState) error {
+	d, err := s.loadDetail(r.Context(), p)
+	if err != nil {
+		return err
+	}
+	data := editorPage{projectDetail: d, Saved: r.URL.Query().Get("saved"), Advice: adviceFor(d), sent: sent}
+	data.Sections = []section{
+		{"basics", "Basics", -1}, {"images", "Pictures", len(d.Images)}, {"steps", "Steps", len(d.Steps)},
+		{"bom", "Parts list", len(d.BillOfMaterials)}, {"components", "Components", len(d.Components)},
+		{"tools", "Tools & materials", len(d.ToolsMaterials)}, {"links", "Links", len(d.Links)}, {"files", "Files", len(d.Files)},
+		{"publish", "Publish", -1},
+	}
+	if data.Search = truncate(strings.TrimSpace(r.URL.Query().Get("component")), 255); data.Search != "" {
+		if data.Found, err = s.findComponents(r.Context(), data.Search, 10); err != nil {
+			return err
+		}
+	}
+	return s.render(w, r, status, "editor", v, "Edit "+p.Title, data)
+}
+
+// findComponents returns the components whose name or description holds search,
+// those whose name starts with it first.
+func (s *server) findComponents(ctx context.Context, search string, limit int) ([]component, error) {
+	rows, err := s.db.Query(ctx, `
+		select id, name, description, datasheet_url, created_at from component
+		where name ilike $1 or description ilike $1
+		order by starts_with(lower(name), lower($2)) desc, name ilike $1 desc, name limit $3`, likePattern(search), search, limit)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowToStructByName[component])
+}
+
+// sendBasics takes the project's own fields.
+func (s *server) sendBasics(w http.ResponseWriter, r *http.Request, v viewer, p project) error {
+	in, err := readForm(w, r)
+	if err != nil {
+		return err
+	}
+	if err = s.updateProject(r.Context(), in, p); err == nil {
+		return seeOther(w, r, editorPath(p.ID, "basics"))
+	}
+	sent, status, err := refused(w, "basics", in, err)
+	if err != nil {
+		return err
+	}
+	return s.renderEditor(w, r, v, p, status, sent)
+}
+
+// partKind is what the editor can do with one kind of part. Files and pictures
+// are uploaded; the others are created from a form.
+type partKind struct {
+	what    string // names one that is not found
+	upload  func(w http.ResponseWriter, r *http.Request, p project) error
+	create  func(ctx context.Context, in *input, p project) error
+	update  func(ctx context.Context, in *input, p project, id int) error
+	actions map[string]partAction // by the value of the button
+}
+
+// partAction does something to a part that needs no more than to be named.
+type partAction func(ctx context.Context, p project, id int) error
+
+// partKinds is the editor's table: a section a line, with what is done by what.
+func (s *server) partKinds() map[string]partKind {
+	remove := func(what, sql string) partAction {
+		return func(ctx context.Context, p project, id int) error { return s.deletePart(ctx, what, sql, p, id) }
+	}
+	drop := func(what, folder, sql string) partAction {
+		return func(ctx context.Context, p project, id int) error { return s.dropUpload(ctx, what, folder, sql, p, id) }
+	}
+	return map[string]partKind{
+		"images": {what: "Picture", upload: uploaded(s.addImage), update: s.describe("caption", 500, captionImage),
+			actions: map[string]partAction{"delete": drop("Picture", imageFolder, deleteImage), "primary": s.setPrimary}},
+		"steps": {what: "Step", create: creates(s.createStep), update: updates(s.updateStep),
+			actions: map[string]partAction{"delete": remove("Step", deleteStep), "up": s.moveStep(-1), "down": s.moveStep(+1)}},
+		"bom": {what: "Part", create: creates(s.createBOM), update: updates(s.updateBOM),
+			actions: map[string]partAction{"delete": remove("Part", deleteBOM)}},
+		"components": {what: "Component", create: s.addNamedComponent, update: s.updateComponent,
+			actions: map[string]partAction{"delete": remove("Component", deleteComponent)}},
+		"tools": {what: "Tool", create: creates(s.createTool), update: updates(s.updateTool),
+			actions: map[string]partAction{"delete": remove("Tool", deleteTool)}},
+		"links": {what: "Link", create: creates(s.createLink), update: updates(s.updateLink),
+			actions: map[string]partAction{"delete": remove("Link", deleteLink)}},
+		"files": {what: "File", upload: uploaded(s.addFile), update: s.describe("description", 5000, describeFile),
+			actions: map[string]partAction{"delete": drop("File", fileFolder, deleteFile)}},
+	}
+}
+
+// creates, updates and uploaded make table entries of functions that also
+// return the row, which a page reads again anyway.
+func creates[T any](create createPart[T]) func(context.Context, *input, project) error {
+	return func(ctx context.Context, in *input, p project) error {
+		_, err := create(ctx, in, p)
+		return err
+	}
+}
+
+func updates[T any](update updatePart[T]) func(context.Context, *input, project, int) error {
+	return func(ctx context.Context, in *input, p project, id int) error {
+		_, err := update(ctx, in, p, id)
+		return err
+	}
+}
+
+func uploaded[T any](add func(http.ResponseWriter, *http.Request, project) (T, error)) func(http.ResponseWriter, *http.Request, project) error {
+	return func(w http.ResponseWriter, r *http.Request, p project) error {
+		_, err := add(unhurried(w, r), r, p)
+		return err
+	}
+}
+
+// sendPart takes every form about a part of the project: without an id it adds
+// one, with an id it changes it or does what the button "action" says.
+func (s *server) sendPart(w http.ResponseWriter, r *http.Request, v viewer, p project) error {
+	name := r.PathValue("part")
+	kind, known := s.partKinds()[name]
+	id := 0
+	if r.PathValue("id") != "" {
+		var err error
+		if id, err = pathID(r, "id"); err != nil {
+			return err
+		}
+		known = known && id != 0
+	}
+	if !known {
+		return fail(http.StatusNotFound, "There is no such part of a project")
+	}
+	in, err := s.changePart(w, r, p, kind, id)
+	if err == nil {
+		return seeOther(w, r, editorPath(p.ID, name))
+	}
+	sent, status, err := refused(w, formID(name, id), in, orNotFound(err, kind.what))
+	if err != nil {
+		return err
+	}
+	return s.renderEditor(w, r, v, p, status, sent)
+}
+
+func (s *server) changePart(w http.ResponseWriter, r *http.Request, p project, kind partKind, id int) (*input, error) {
+	in := &input{}
+	if id == 0 && kind.upload != nil {
+		err := kind.upload(w, r, p)
+		if err != nil {
+			// A browser shows the answer only after it has sent everything.
+			_, _ = io.CopyN(io.Discard, r.Body, 2*fileUploads.limit)
+		}
+		return in, err
+	}
+	in, err := readForm(w, r)
+	if err != nil {
+		return &input{}, err
+	}
+	in.price() // which only the parts list has
+	action, _ := in.string("action")
+	do, known := kind.actions[action]
+	switch {
+	case id == 0:
+		return in, kind.create(r.Context(), in, p)
+	case action == "":
+		return in, kind.update(r.Context(), in, p, id)
+	case !known:
+		return in, fail(http.StatusBadRequest, "There is no such button here")
+	}
+	return in, do(r.Context(), p, id)
+}
+
+// moveStep moves a step by one place; the first and the last stay where they
+// are.
+func (s *server) moveStep(by int) partAction {
+	return func(ctx context.Context, p project, id int) error {
+		rows, err := s.db.Query(ctx, `select id from project_step where project_id = $1 order by step_number`, p.ID)
+		if err != nil {
+			return err
+		}
+		ids, err := pgx.CollectRows(rows, pgx.RowTo[int])
+		if err != nil {
+			return err
+		}
+		from := slices.Index(ids, id)
+		if from < 0 {
+			return fail(http.StatusNotFound, "Step not found")
+		}
+		to := max(0, min(from+by, len(ids)-1))
+		ids[from], ids[to] = ids[to], ids[from]
+		return s.reorderSteps(ctx, p, ids)
+	}
+}
+
+const (
+	captionImage = `update project_image set caption = $3 where project_id = $1 and id = $2`
+	describeFile = `update project_file set description = $3 where project_id = $1 and id = $2`
+)
+
+// describe updates the one text that an uploaded file has.
+func (s *server) describe(field string, max int, sql string) func(context.Context, *input, project, int) error {
+	return func(ctx context.Context, in *input, p project, id int) error {
+		text := in.optional(field, nil, max)
+		if err := in.err(); err != nil {
+			return err
+		}
+		tag, err := s.db.Exec(ctx, sql, p.ID, id, text)
+		if err == nil && tag.RowsAffected() == 0 {
+			return pgx.ErrNoRows
+		}
+		return err
+	}
+}
+
+// addNamedComponent adds the component that has the field "name" to a project;
+// a name that nobody has used yet makes a new one.
+func (s *server) addNamedComponent(ctx context.Context, in *input, p project) error {
+	name := in.text("name", 1, 255)
+	in.integer("quantity", ptr(1), 1, maxQuantity)
+	if err := in.err(); err != nil {
+		return err
+	}
+	var id int
+	err := s.db.QueryRow(ctx, `select id from component where lower(name) = lower($1) order by name = $1 desc, id limit 1`, name).Scan(&id)
+	if err == pgx.ErrNoRows {
+		var c component
+		c, err = s.createComponent(ctx, in)
+		id = c.ID
+	}
+	if err != nil {
+		return err
+	}
+	in.setValues(url.Values{"component_id": {fmt.Sprint(id)}})
+	_, err = s.addComponent(ctx, in, p)
+	return err
+}
+
+// updateComponent changes how a project uses a component.
+func (s *server) updateComponent(ctx context.Context, in *input, p project, id int) error {
+	quantity, notes := in.integer("quantity", ptr(1), 1, maxQuantity), in.optional("notes", nil, 5000)
+	if err := in.err(); err != nil {
+		return err
+	}
+	tag, err := s.db.Exec(ctx, `update project_component set quantity = $3, notes = $4 where project_id = $1 and id = $2`, p.ID, id, quantity, notes)
+	if err == nil && tag.RowsAffected() == 0 {
+		return pgx.ErrNoRows
+	}
+	return err
+}
+
+// sendStatus publishes a project or takes it back, and shows it as readers see
+// it or in the editor. One that is so already stays so.
+func (s *server) sendStatus(status string) withProject {
+	return func(w http.ResponseWriter, r *http.Request, v viewer, p project) error {
+		if err := s.setStatus(r.Context(), p, status); err != nil && publicError(err).status != http.StatusBadRequest {
+			return err
+		}
+		if status == "published" {
+			return seeOther(w, r, p.Path())
+		}
+		return seeOther(w, r, editorPath(p.ID, "publish"))
+	}
+}
+
+// sendDelete deletes a project when its author has ticked that this is meant.
+func (s *server) sendDelete(w http.ResponseWriter, r *http.Request, v viewer, p project) error {
+	in, err := readForm(w, r)
+	if err != nil {
+		return err
+	}
+	if !in.flag("confirm") {
+		in.add("confirm", "Tick the box to say that you mean it", "missing")
+		sent, status, _ := refused(w, "delete", in, in.err())
+		return s.renderEditor(w, r, v, p, status, sent)
+	}
+	if err := s.dropProject(r.Context(), p); err != nil {
+		return err
+	}
+	return seeOther(w, r, "/account?saved=deleted#projects")
+}

@@ -1,0 +1,214 @@
+// What scripts add to pages that work without them.
+"use strict";
+
+const each = (selector, does, within = document) => within.querySelectorAll(selector).forEach(does);
+
+function make(tag, properties = {}, ...children) {
+  const element = Object.assign(document.createElement(tag), properties);
+  element.append(...children);
+  return element;
+}
+
+// Times in the reader's own zone.
+each("time[datetime]", (time) => {
+  const when = new Date(time.dateTime);
+  if (isNaN(when)) return;
+  time.textContent = when.toLocaleDateString(undefined, { day: "numeric", month: "long", year: "numeric" });
+  time.title = when.toLocaleString();
+});
+
+// Likes without loading the page again. Whatever goes wrong, the form is sent
+// as it would be without this script.
+each("form[data-like]", (form) => form.addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const button = form.querySelector("button");
+  button.disabled = true;
+  try {
+    const answer = await fetch(form.action, { method: "POST", body: new URLSearchParams(new FormData(form)), headers: { Accept: "application/json" } });
+    if (!answer.ok) throw new Error(answer.status);
+    const { liked, like_count } = await answer.json();
+    button.setAttribute("aria-pressed", liked);
+    form.querySelector("[data-count]").textContent = like_count;
+  } catch {
+    form.submit();
+  } finally {
+    button.disabled = false;
+  }
+}));
+
+each("select[data-submit]", (select) => select.addEventListener("change", () => select.form.requestSubmit()));
+
+each("[data-confirm]", (element) => {
+  element.addEventListener(element.tagName === "FORM" ? "submit" : "click", (event) => {
+    if (!confirm(element.dataset.confirm)) event.preventDefault();
+  });
+});
+
+// A form is sent once, however often the button is pressed.
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (event.defaultPrevented || form.method !== "post") return;
+  if (form.dataset.sent) event.preventDefault();
+  form.dataset.sent = "true";
+  leaving = true;
+});
+window.addEventListener("pageshow", () => each("form[data-sent]", (form) => delete form.dataset.sent));
+
+// Text that was typed and not sent is not lost by mistake.
+let leaving = false;
+const changed = (field) => field.type !== "hidden" && "defaultValue" in field && field.value !== field.defaultValue;
+window.addEventListener("beforeunload", (event) => {
+  if (leaving) return;
+  const typed = [...document.querySelectorAll("form[data-guard]")].some((form) => [...form.elements].some(changed));
+  if (typed) event.preventDefault();
+});
+
+// Text fields grow with their text.
+const grow = (area) => {
+  if (!area.offsetParent) return;
+  area.style.height = "auto";
+  area.style.height = Math.min(area.scrollHeight + 2, 0.8 * innerHeight) + "px";
+};
+each("textarea[data-grow]", (area) => area.addEventListener("input", () => grow(area)));
+each("textarea[data-grow]", (area) => area.value && grow(area));
+each("details", (details) => details.addEventListener("toggle", () => each("textarea[data-grow]", grow, details)));
+
+// Code can be copied.
+each(".prose pre", (pre) => {
+  if (!navigator.clipboard) return;
+  const button = make("button", { type: "button", className: "button small", textContent: "Copy" });
+  button.addEventListener("click", async () => {
+    await navigator.clipboard.writeText(pre.textContent);
+    button.textContent = "Copied";
+    setTimeout(() => (button.textContent = "Copy"), 2000);
+  });
+  const box = make("div", { className: "code-box" });
+  pre.replaceWith(box);
+  box.append(button, pre);
+});
+
+// Pictures open over the page; the arrow keys turn them.
+each("[data-viewer]", (gallery) => {
+  const links = [...gallery.querySelectorAll("a")];
+  if (!links.length) return;
+  let at = 0;
+  const image = make("img", { alt: "" });
+  const caption = make("p");
+  const dialog = make("dialog", { className: "viewer", ariaLabel: "Pictures" });
+  const turn = (by) => {
+    at = (at + by + links.length) % links.length;
+    image.src = links[at].href;
+    image.alt = links[at].querySelector("img").alt;
+    caption.textContent = [links[at].dataset.caption, links.length > 1 && `${at + 1} of ${links.length}`].filter(Boolean).join(" · ");
+  };
+  const button = (text, does) => {
+    const b = make("button", { type: "button", className: "button", textContent: text });
+    b.addEventListener("click", does);
+    return b;
+  };
+  const bar = make("div", { className: "viewer-bar" });
+  if (links.length > 1) bar.append(button("Previous", () => turn(-1)), button("Next", () => turn(1)));
+  bar.append(button("Close", () => dialog.close()));
+  dialog.append(make("div", { className: "viewer-in" }, bar, make("figure", {}, image), caption));
+  dialog.addEventListener("keydown", (event) => {
+    if (event.key === "ArrowLeft") turn(-1);
+    if (event.key === "ArrowRight") turn(1);
+  });
+  document.body.append(dialog);
+  links.forEach((link, i) => link.addEventListener("click", (event) => {
+    if (event.metaKey || event.ctrlKey || event.shiftKey) return;
+    event.preventDefault();
+    at = i;
+    turn(0);
+    dialog.showModal();
+  }));
+});
+
+// Names of known components are offered while typing.
+const nameField = document.getElementById("components-new-name");
+if (nameField) {
+  const list = make("datalist", { id: "component-names" });
+  nameField.after(list);
+  nameField.setAttribute("list", list.id);
+  let wait;
+  nameField.addEventListener("input", () => {
+    clearTimeout(wait);
+    wait = setTimeout(async () => {
+      const answer = await fetch("/api/components/search?q=" + encodeURIComponent(nameField.value.trim()));
+      if (answer.ok) list.replaceChildren(...(await answer.json()).map((c) => make("option", { value: c.name })));
+    }, 200);
+  });
+}
+
+// Several files at once, dropped or chosen, each with its progress.
+function send(address, form, field, file, bar) {
+  return new Promise((resolve, reject) => {
+    const data = new FormData(form);
+    data.set(field, file);
+    const request = new XMLHttpRequest();
+    request.open("POST", address);
+    request.setRequestHeader("Accept", "application/json");
+    request.upload.onprogress = (event) => (bar.value = event.loaded / event.total);
+    request.onerror = () => reject(new Error("The connection was lost. Try again."));
+    request.onload = () => {
+      if (request.status === 201) return resolve();
+      let detail = "The server could not take this file.";
+      try {
+        detail = JSON.parse(request.responseText).detail;
+      } catch {}
+      reject(new Error(detail));
+    };
+    request.send(data);
+  });
+}
+
+each("form[data-upload]", (form) => {
+  const input = form.querySelector("input[type=file]");
+  const drop = form.querySelector(".drop");
+  const label = drop.querySelector("label");
+  input.multiple = true;
+  label.textContent = "Choose files or drop them here";
+  for (const [name, over] of [["dragover", true], ["dragleave", false], ["drop", false]]) {
+    drop.addEventListener(name, (event) => {
+      event.preventDefault();
+      drop.classList.toggle("over", over);
+      if (name === "drop") {
+        input.files = event.dataTransfer.files;
+        form.requestSubmit();
+      }
+    });
+  }
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    if (form.dataset.busy) return;
+    form.dataset.busy = "true";
+    const button = form.querySelector("button");
+    button.disabled = true;
+    form.querySelector(".progress")?.remove();
+    const list = make("ul", { className: "progress", ariaLive: "polite" });
+    form.append(list);
+    let failed = 0;
+    for (const file of input.files) {
+      const bar = make("progress", { max: 1, value: 0, ariaLabel: file.name });
+      const row = make("li", {}, file.name, bar);
+      list.append(row);
+      try {
+        await send(form.dataset.upload, form, input.name, file, bar);
+        row.replaceChildren(file.name + ": uploaded");
+      } catch (error) {
+        failed++;
+        row.replaceChildren(make("span", { className: "fault", textContent: file.name + ": " + error.message }));
+      }
+    }
+    button.disabled = false;
+    delete form.dataset.busy;
+    if (failed) {
+      input.value = "";
+    } else {
+      const section = form.action.replace(/\/(\w+)$/, "?saved=$1#$1");
+      leaving = true;
+      if (section === location.href) location.reload();
+      else location.replace(section);
+    }
+  });
+});
