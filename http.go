@@ -179,7 +179,7 @@ type message struct {
 type layout struct {
 	Title    string // of the page; the site's name is put behind it
 	SiteName string
-	SiteURL  string
+	SiteURL  string // of the static site; empty when that is this server
 	Viewer   viewer
 	Path     string
 	Data     any
@@ -188,9 +188,13 @@ type layout struct {
 // render executes a page's template into a buffer, so that a template that
 // fails is answered as an error and not as half a page.
 func (s *server) render(w http.ResponseWriter, r *http.Request, status int, name string, v viewer, title string, data any) error {
+	siteURL := s.cfg.siteURL
+	if siteURL == s.cfg.publicURL {
+		siteURL = ""
+	}
 	var page bytes.Buffer
 	err := s.templates[name].ExecuteTemplate(&page, "layout.html", layout{
-		Title: title, SiteName: s.cfg.siteName, SiteURL: s.cfg.siteURL, Viewer: v, Path: r.URL.RequestURI(), Data: data,
+		Title: title, SiteName: s.cfg.siteName, SiteURL: siteURL, Viewer: v, Path: r.URL.RequestURI(), Data: data,
 	})
 	if err != nil {
 		s.log.Error("rendering a page", "template", name, "error", err)

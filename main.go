@@ -44,6 +44,7 @@ Usage: chatter [COMMAND]
   admin create NAME EMAIL      make an admin; the password is printed once
   admin promote NAME           make an account an admin
   admin list                   list the admins
+  media import --from DIR      copy the older service's upload folders into the storage
   move-url OLD NEW             move a renamed page's likes, comments and views
   demo [URL]                   fill a running server with a small demo site
   health [URL]                 ask a running server whether it is well
@@ -99,6 +100,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		})
 	case command == "admin" && len(args) > 0:
 		return withServer(ctx, cfg, log, func(s *server) error { return s.adminCommand(ctx, args, stdout) })
+	case command == "media" && len(args) == 3 && args[0] == "import" && args[1] == "--from":
+		return withServer(ctx, cfg, log, func(s *server) error { return s.importMedia(ctx, args[2], stdout) })
 	case command == "move-url" && len(args) == 2:
 		return withServer(ctx, cfg, log, func(s *server) error {
 			m, err := s.moveURL(ctx, args[0], args[1])
@@ -149,8 +152,8 @@ func withDatabase(ctx context.Context, cfg config, log *slog.Logger, do func(dsn
 	return do(dsn)
 }
 
-// withServer calls do with a server that has a database and nothing else, for
-// the commands that do what its endpoints do.
+// withServer calls do with a server that has no pages and no limits, for the
+// commands that do what its endpoints do.
 func withServer(ctx context.Context, cfg config, log *slog.Logger, do func(s *server) error) error {
 	return withDatabase(ctx, cfg, log, func(dsn string) error {
 		db, err := openMigrated(ctx, dsn, log)
@@ -158,7 +161,11 @@ func withServer(ctx context.Context, cfg config, log *slog.Logger, do func(s *se
 			return err
 		}
 		defer db.Close()
-		return do(&server{cfg: cfg, db: db, hasher: newHasher(19456, 2), now: time.Now, log: log})
+		st, err := openStorage(cfg.uploadDir)
+		if err != nil {
+			return err
+		}
+		return do(&server{cfg: cfg, db: db, storage: st, hasher: newHasher(19456, 2), now: time.Now, log: log})
 	})
 }
 

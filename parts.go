@@ -346,14 +346,7 @@ func (s *server) searchComponents(w http.ResponseWriter, r *http.Request) error 
 	if len([]rune(search)) < 2 {
 		return writeJSON(w, http.StatusOK, []component{})
 	}
-	rows, err := s.db.Query(r.Context(), `
-		select id, name, description, datasheet_url, created_at from component
-		where name ilike $1 or description ilike $1
-		order by starts_with(lower(name), lower($2)) desc, name ilike $1 desc, name limit $3`, likePattern(search), search, limit)
-	if err != nil {
-		return err
-	}
-	list, err := pgx.CollectRows(rows, pgx.RowToStructByName[component])
+	list, err := s.findComponents(r.Context(), search, limit)
 	if err != nil {
 		return err
 	}

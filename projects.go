@@ -362,6 +362,9 @@ func (s *server) dropProject(ctx context.Context, p project) error {
 			return err
 		})
 	}
+	// The deletions below touch the project's row, and each touch checks again
+	// that its picture exists.
+	batch.Queue(`update project set primary_image_id = null where id = $1`, p.ID)
 	names(&files, `delete from project_file where project_id = $1 returning filename`)
 	names(&images, `delete from project_image where project_id = $1 returning filename`)
 	batch.Queue(`delete from "like" where entity_type = 'project' and entity_id = $1`, p.ID)

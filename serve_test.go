@@ -166,3 +166,60 @@ func TestPortInUse(t *testing.T) {
 	err := run(t.Context(), nil, env("DATA_DIR", t.TempDir(), "PORT", port, "HOST", "127.0.0.1"), &bytes.Buffer{}, &bytes.Buffer{})
 	same(t, "refused", err != nil && strings.HasPrefix(err.Error(), "PORT "+port+" is in use"), true)
 }
+
+func TestImportMedia(t *testing.T) {
+	t.Parallel()
+	st := newSite(t)
+	alice := st.member("alice")
+	id := alice.draft("Robot")
+	from := t.TempDir()
+	write := func(path, text string) {
+		t.Helper()
+		full := filepath.Join(from, path)
+		if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(full, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("profile_pictures/user_1_0a1b2c3d.png", "picture")
+	write("projects/files/one.py", "print(1)")
+	write("projects/files/stray.py", "print(2)")
+	write("projects/images/one.png", "image")
+	st.exec(`update "user" set profile_picture = 'user_1_0a1b2c3d.png'`)
+	st.exec(`insert into project_file (project_id, filename, original_filename) values ($1, 'one.py', '../../x.py'), ($1, 'lost.py', 'lost.py')`, id)
+	st.exec(`insert into project_image (project_id, filename, original_filename) values ($1, 'one.png', 'one.png')`, id)
+	settings := env("DATA_DIR", t.TempDir(), "UPLOAD_DIR", st.uploads, "DATABASE_URL", st.cfg.databaseURL)
+	media := func(from string) (string, error) {
+		var out strings.Builder
+		err := run(t.Context(), []string{"media", "import", "--from", from}, settings, &out, &strings.Builder{})
+		return out.String(), err
+	}
+	out, err := media(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{
+		"copied    profile_pictures/user_1_0a1b2c3d.png 2cea274d0bedc39e",
+		"copied    projects/files/one.py d287bb7f9d15abdc",
+		"missing   projects/files/lost.py",
+		"unnamed   projects/files/stray.py",
+		"copied    projects/images/one.png",
+		"3 copied, 0 there already, 1 named by the database but found nowhere, 1 in the folders but named by nothing",
+	} {
+		if !strings.Contains(out, line) {
+			t.Errorf("%q is not in:\n%s", line, out)
+		}
+	}
+	same(t, "file", string(alice.get("/api/projects/1/files/1/download").want(http.StatusOK).body), "print(1)")
+	same(t, "only what is named", st.stored(), 3)
+	out, err = media(from)
+	same(t, "again", err == nil && strings.Contains(out, "0 copied, 3 there already, 1 named"), true)
+	write("projects/files/one.py", "changed")
+	out, err = media(from)
+	same(t, "different", err != nil && strings.Contains(out, "different projects/files/one.py"), true)
+	same(t, "not replaced", string(alice.get("/api/projects/1/files/1/download").body), "print(1)")
+	_, err = media(filepath.Join(from, "nowhere"))
+	same(t, "no folder", err != nil && strings.Contains(err.Error(), "is no folder"), true)
+}
