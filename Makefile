@@ -4,10 +4,10 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 URL ?= http://localhost:8000
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test cover build image clean
+.PHONY: help run demo test cover build bench-takeover image clean
 
 help: ## list the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # need CHECK, PACKAGES: where CHECK fails, installs Debian packages, as root or
 # with sudo, and says so.
@@ -45,6 +45,10 @@ test: ## vet, staticcheck and all tests, against a PostgreSQL of their own
 cover: ## which statements the tests reach
 	go test -coverprofile=coverage.out ./...
 	go tool cover -func=coverage.out | tail -n 1
+
+bench-takeover: ## measure taking over a large database of the older service
+	$(call need,$(has-postgres),postgresql)
+	go test -run '^$$' -bench Takeover -benchtime 1x -timeout 60m .
 
 image: ## build the container image chatter:latest
 	docker build -t chatter:latest .
