@@ -118,3 +118,23 @@ func TestDotEnv(t *testing.T) {
 	get, err = withDotEnv(filepath.Join(t.TempDir(), ".env"), env("A", "x"))
 	same(t, "no file", err == nil && get("A") == "x", true)
 }
+
+// The README's table and .env.example name every setting.
+func TestSettingsAreDocumented(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"README.md", ".env.example"} {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, st := range settings {
+			want := "| `" + st.name + "` |"
+			if name == ".env.example" {
+				want = st.name + "="
+			}
+			if !strings.Contains(string(text), want) && !(name == ".env.example" && st.name == "TESTING") {
+				t.Errorf("%s does not name %s", name, st.name)
+			}
+		}
+	}
+}

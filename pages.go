@@ -146,7 +146,8 @@ func localPath(address string) string {
 
 // excerpt is the beginning of a Markdown text, without its markup.
 func excerpt(source string) string {
-	text := htmlTag.ReplaceAllString(string(renderMarkdown(truncate(source, 600))), " ")
+	// Blocks stand on lines of their own, so that no words run together.
+	text := htmlTag.ReplaceAllString(string(renderMarkdown(truncate(source, 600))), "")
 	text = oneLine(html.UnescapeString(text))
 	if short := truncate(text, 220); short != text {
 		return strings.TrimRight(short, " .,;:") + "…"

@@ -272,6 +272,21 @@ func TestReturnToAnotherSite(t *testing.T) {
 	ada.page("/register?return_to=//evil.example/").want(200).hides("evil.example")
 }
 
+func TestExcerpt(t *testing.T) {
+	t.Parallel()
+	for source, want := range map[string]string{
+		"**Lamp**: it *glows*.":                     "Lamp: it glows.",
+		"# Title\n\nText\n\n- one\n- two\n\n> said": "Title Text one two said",
+		"a < b & \"c\"":                             `a < b & "c"`,
+		"<b>shown</b> [link](https://x.example)":    "<b>shown</b> link",
+		"| a | b |\n|---|---|\n| c | d |":           "a b c d",
+		strings.Repeat("word ", 100):                strings.TrimSpace(strings.Repeat("word ", 44)) + "…",
+		"":                                          "",
+	} {
+		same(t, fmt.Sprintf("excerpt of %q", source), excerpt(source), want)
+	}
+}
+
 func TestParsePrice(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{"": "", "3.50": "3.50", "3,5": "3.50", "3": "3.00", " £ 12.05 ": "12.05", "0": "0.00", "5€": "5.00", "19.99": "19.99", "21474836.47": "21474836.47"} {
