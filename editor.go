@@ -134,19 +134,6 @@ func (s *server) renderEditor(w http.ResponseWriter, r *http.Request, v viewer, 
 	return s.render(w, r, status, "editor", v, "Edit "+p.Title, data)
 }
 
-// findComponents returns the components whose name or description holds search,
-// those whose name starts with it first.
-func (s *server) findComponents(ctx context.Context, search string, limit int) ([]component, error) {
-	rows, err := s.db.Query(ctx, `
-		select id, name, description, datasheet_url, created_at from component
-		where name ilike $1 or description ilike $1
-		order by starts_with(lower(name), lower($2)) desc, name ilike $1 desc, name limit $3`, likePattern(search), search, limit)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, pgx.RowToStructByName[component])
-}
-
 // sendBasics takes the project's own fields.
 func (s *server) sendBasics(w http.ResponseWriter, r *http.Request, v viewer, p project) error {
 	in, err := readForm(w, r)

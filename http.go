@@ -96,7 +96,7 @@ func orNotFound(err error, what string) error {
 // itself; handlers fill it in.
 type requestInfo struct {
 	id, route, user string
-	page            bool // errors are answered as a page
+	page            bool // errors are answered as a page; where no route is known, to who accepts HTML
 	err             error
 }
 
@@ -252,7 +252,7 @@ func (s *server) wrap(mux *http.ServeMux) http.Handler {
 func (s *server) observed(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		started := time.Now()
-		info := &requestInfo{id: rand.Text()[:12]}
+		info := &requestInfo{id: rand.Text()[:12], page: acceptsHTML(r)}
 		r = r.WithContext(context.WithValue(r.Context(), requestInfoKey{}, info))
 		rec := &recorder{ResponseWriter: w}
 		w.Header().Set("X-Request-Id", info.id)
@@ -523,7 +523,6 @@ func (s *server) routed(mux *http.ServeMux) http.Handler {
 			mux.ServeHTTP(w, r)
 			return
 		}
-		infoOf(r).page = acceptsHTML(r)
 		probe := &discard{header: http.Header{}}
 		h.ServeHTTP(probe, r)
 		if probe.status == http.StatusMethodNotAllowed {

@@ -527,41 +527,48 @@ func (s *server) loadOwnComment(r *http.Request, v viewer, forbidden string) (ow
 	return c, orNotFound(err, "Comment")
 }
 
-// editComment gives a comment a new text and keeps the old one as a version.
+// editComment answers with the comment as it is after the change.
 func (s *server) editComment(w http.ResponseWriter, r *http.Request, v viewer) error {
 	in, err := readInput(w, r)
 	if err != nil {
 		return err
 	}
-	c, err := s.loadOwnComment(r, v, "Only the original author can edit this comment")
+	edited, err := s.changeComment(r, in, v)
 	if err != nil {
 		return err
+	}
+	return writeJSON(w, http.StatusOK, edited)
+}
+
+// changeComment gives the viewer's comment of the path a new text and keeps
+// the old one as a version.
+func (s *server) changeComment(r *http.Request, in *input, v viewer) (commentRead, error) {
+	c, err := s.loadOwnComment(r, v, "Only the original author can edit this comment")
+	if err != nil {
+		return commentRead{}, err
 	}
 	content, _ := in.string("content")
 	if !in.has("content") {
 		in.add("content", "Content is required", "missing")
 	}
 	if err := in.err(); err != nil {
-		return err
+		return commentRead{}, err
 	}
 	if c.IsRemoved || c.IsHidden {
-		return fail(http.StatusBadRequest, "A removed or hidden comment cannot be edited")
+		return commentRead{}, fail(http.StatusBadRequest, "A removed or hidden comment cannot be edited")
 	}
 	if content, err = cleanComment(content); err != nil {
-		return err
+		return commentRead{}, err
 	}
 	rows, err := s.db.Query(r.Context(), `
 		with version as (insert into commentversion (comment_id, content) select id, content from comment where id = $1 and content <> $2)
 		update comment set content = $2, edited_at = case when content <> $2 then now() else edited_at end
 		where id = $1 returning `+commentColumns, c.ID, content)
 	if err != nil {
-		return err
+		return commentRead{}, err
 	}
 	edited, err := pgx.CollectOneRow(rows, pgx.RowToStructByName[commentRead])
-	if err != nil {
-		return orNotFound(err, "Comment")
-	}
-	return writeJSON(w, http.StatusOK, edited)
+	return edited, orNotFound(err, "Comment")
 }
 
 // removeOwnComment takes the viewer's comment out of sight; its replies stay.

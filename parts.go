@@ -353,6 +353,19 @@ func (s *server) searchComponents(w http.ResponseWriter, r *http.Request) error 
 	return writeJSON(w, http.StatusOK, list)
 }
 
+// findComponents returns the components whose name or description holds search,
+// those whose name starts with it first.
+func (s *server) findComponents(ctx context.Context, search string, limit int) ([]component, error) {
+	rows, err := s.db.Query(ctx, `
+		select id, name, description, datasheet_url, created_at from component
+		where name ilike $1 or description ilike $1
+		order by starts_with(lower(name), lower($2)) desc, name ilike $1 desc, name limit $3`, likePattern(search), search, limit)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowToStructByName[component])
+}
+
 // link is a resource elsewhere on the web.
 type link struct {
 	ID          int     `json:"id"`

@@ -1,0 +1,254 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// threadView is the data of the template "thread", which is a part of several
+// pages: a target's likes and comments with their forms.
+type threadView struct {
+	Target   target
+	Path     string // of the page that it is on
+	Viewer   viewer
+	Likes    likeStatus
+	Comments []commentView // depth first
+	Total    int           // without placeholders
+	Sort     string
+	sent     formState // the form that was refused, if one was
+}
+
+// Popular is the address of the same thread with the most liked comments
+// first.
+func (t threadView) Popular() string {
+	separator := "?"
+	if strings.Contains(t.Path, "?") {
+		separator = "&"
+	}
+	return t.Path + separator + "sort=popular#comments"
+}
+
+// commentView is a comment in a threadView.
+type commentView struct {
+	*commentWithUser
+	Depth  int // 0 at the top level
+	Parent *commentWithUser
+}
+
+// Gone reports whether only a placeholder is left.
+func (c commentView) Gone() bool { return !c.visible || c.UserID == 0 }
+
+// Form is the form with the id; a new one holds content.
+func (t threadView) Form(id, content string) formState {
+	return t.sent.or(id, map[string]string{"content": content})
+}
+
+func (s *server) loadThreadView(r *http.Request, t target, v viewer, path string, sent formState) (threadView, error) {
+	view := threadView{Target: t, Path: path, Viewer: v, Sort: "recent", sent: sent}
+	if r.URL.Query().Get("sort") == "popular" {
+		view.Sort = "popular"
+	}
+	top, total, err := s.loadThread(r.Context(), t, v, view.Sort)
+	if err != nil {
+		return threadView{}, err
+	}
+	view.Total = total
+	var list func(comments []*commentWithUser, parent *commentWithUser, depth int)
+	list = func(comments []*commentWithUser, parent *commentWithUser, depth int) {
+		for _, c := range comments {
+			view.Comments = append(view.Comments, commentView{c, depth, parent})
+			list(c.Replies, c, depth+1)
+		}
+	}
+	list(top, nil, 0)
+	view.Likes, err = s.loadLikeStatus(r.Context(), t, v)
+	return view, err
+}
+
+// Indent is how far a comment is moved in: on a phone there is no room for
+// more.
+func (c commentView) Indent() int { return min(c.Depth, 4) }
+
+// threadPage is the data of thread.html.
+type threadPage struct {
+	Page   string // the URL as it is stored
+	Link   string // the page itself, on the static site
+	Thread threadView
+}
+
+// showThread answers the likes and comments of any page of the site.
+func (s *server) showThread(w http.ResponseWriter, r *http.Request, v viewer) error {
+	in := queryInput(r)
+	t := urlField(in)
+	if err := in.err(); err != nil {
+		return err
+	}
+	return s.renderThread(w, r, v, t, http.StatusOK, formState{})
+}
+
+// renderThread answers with the page that the thread of t is on.
+func (s *server) renderThread(w http.ResponseWriter, r *http.Request, v viewer, t target, status int, sent formState) error {
+	if t.URL == nil {
+		p, err := s.loadVisible(r.Context(), *t.EntityID, v)
+		if err != nil {
+			return err
+		}
+		return s.renderProject(w, r, v, p, status, sent)
+	}
+	view, err := s.loadThreadView(r, t, v, threadAddress(*t.URL), sent)
+	if err != nil {
+		return err
+	}
+	link := s.cfg.siteURL + "/" + strings.TrimPrefix(*t.URL, "index.html")
+	return s.render(w, r, status, "thread", v, "Comments on "+*t.URL, threadPage{*t.URL, link, view})
+}
+
+func threadAddress(pageURL string) string { return "/thread?url=" + url.QueryEscape(pageURL) }
+
+func (s *server) loadVisible(ctx context.Context, id int, v viewer) (project, error) {
+	p, err := s.loadProjectByID(ctx, id)
+	if err == nil && !p.published() && p.AuthorID != v.ID {
+		return project{}, fail(http.StatusNotFound, "Project not found")
+	}
+	return p, err
+}
+
+// toThread answers a good form with the thread of t, at the place anchor.
+func (s *server) toThread(w http.ResponseWriter, r *http.Request, v viewer, t target, anchor string) error {
+	if t.URL != nil {
+		return seeOther(w, r, threadAddress(*t.URL)+"#"+anchor)
+	}
+	p, err := s.loadVisible(r.Context(), *t.EntityID, v)
+	if err != nil {
+		return err
+	}
+	return seeOther(w, r, p.Path()+"#"+anchor)
+}
+
+func commentAnchor(id int) string { return fmt.Sprintf("comment-%d", id) }
+
+// formTarget is what a form of a thread is about: a page, or a project.
+func formTarget(in *input) target {
+	if in.has("entity_id") {
+		return in.entity()
+	}
+	return urlField(in)
+}
+
+// sendComment takes a new comment or a reply. Whoever was signed out while
+// writing gets the text back.
+func (s *server) sendComment(w http.ResponseWriter, r *http.Request, v viewer) error {
+	in, err := readForm(w, r)
+	if err != nil {
+		return err
+	}
+	t := formTarget(in)
+	if err := in.err(); err != nil {
+		return err
+	}
+	var made commentRead
+	if v.signedIn() {
+		made, err = s.createComment(r.Context(), t, in, v)
+	} else {
+		err = fail(http.StatusUnauthorized, "You are not signed in any more. Sign in in another tab and send this again: your text is still here")
+	}
+	if err == nil {
+		return s.toThread(w, r, v, t, commentAnchor(made.ID))
+	}
+	id := "new"
+	if parent, _ := in.string("parent_comment_id"); parent != "" {
+		id = "reply-" + parent
+	}
+	sent, status, err := refused(w, id, in, err)
+	if err != nil {
+		return err
+	}
+	return s.renderThread(w, r, v, t, status, sent)
+}
+
+// sendLike toggles the viewer's like of a page or a project; a script gets the
+// new count.
+func (s *server) sendLike(w http.ResponseWriter, r *http.Request, v viewer) error {
+	in, err := readForm(w, r)
+	if err != nil {
+		return err
+	}
+	t := formTarget(in)
+	if err := in.err(); err != nil {
+		return err
+	}
+	if err := s.checkVisible(r.Context(), t, v); err != nil {
+		return err
+	}
+	liked, count, err := s.toggleLike(r.Context(), t, v)
+	if err != nil {
+		return err
+	}
+	if !acceptsHTML(r) {
+		return writeJSON(w, http.StatusOK, likeAnswer{"", liked, count})
+	}
+	return s.toThread(w, r, v, t, "likes")
+}
+
+// sendCommentLike toggles the viewer's like of a comment; a script gets the
+// new count.
+func (s *server) sendCommentLike(w http.ResponseWriter, r *http.Request, v viewer) error {
+	id, t, err := s.loadCommentTarget(r)
+	if err != nil {
+		return err
+	}
+	liked, count, err := s.toggleCommentLike(r.Context(), id, v)
+	if err != nil {
+		return err
+	}
+	if !acceptsHTML(r) {
+		return writeJSON(w, http.StatusOK, likeAnswer{"", liked, count})
+	}
+	return s.toThread(w, r, v, t, commentAnchor(id))
+}
+
+// sendCommentEdit takes the new text of the viewer's own comment.
+func (s *server) sendCommentEdit(w http.ResponseWriter, r *http.Request, v viewer) error {
+	id, t, err := s.loadCommentTarget(r)
+	if err != nil {
+		return err
+	}
+	in, err := readForm(w, r)
+	if err != nil {
+		return err
+	}
+	if _, err = s.changeComment(r, in, v); err == nil {
+		return s.toThread(w, r, v, t, commentAnchor(id))
+	}
+	sent, status, err := refused(w, fmt.Sprintf("edit-%d", id), in, err)
+	if err != nil {
+		return err
+	}
+	return s.renderThread(w, r, v, t, status, sent)
+}
+
+// sendCommentRemoval removes the viewer's own comment; one that is removed
+// already stays so.
+func (s *server) sendCommentRemoval(w http.ResponseWriter, r *http.Request, v viewer) error {
+	_, t, err := s.loadCommentTarget(r)
+	if err != nil {
+		return err
+	}
+	if err := s.removeComment(r, v); err != nil && publicError(err).status != http.StatusBadRequest {
+		return err
+	}
+	return s.toThread(w, r, v, t, "comments")
+}
+
+// loadCommentTarget returns the id of the comment of the path, and what it is
+// about.
+func (s *server) loadCommentTarget(r *http.Request) (id int, t target, err error) {
+	if id, err = pathID(r, "id"); err != nil {
+		return 0, t, err
+	}
+	err = s.db.QueryRow(r.Context(), `select url, entity_type, entity_id from comment where id = $1`, id).Scan(&t.URL, &t.EntityType, &t.EntityID)
+	return id, t, orNotFound(err, "Comment")
+}
