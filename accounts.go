@@ -123,34 +123,35 @@ func (s *server) registerOld(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *server) loadAccount(ctx context.Context, id int) (account, error) {
-	rows, err := s.db.Query(ctx, `
-		select id, username, firstname, lastname, date_of_birth, email, status, type, created_at, updated_at, last_login,
-		       profile_picture, location, bio
-		from "user" where id = $1`, id)
-	if err != nil {
-		return account{}, err
-	}
-	return pgx.CollectOneRow(rows, pgx.RowToStructByName[account])
+	return one[account](ctx, s.db, selectAccount, id)
 }
+
+const selectAccount = `
+	select id, username, firstname, lastname, date_of_birth, email, status, type, created_at, updated_at, last_login,
+	       profile_picture, location, bio
+	from "user" where id = $1`
 
 // updateAccount changes the fields that in holds and writes an audit row for
 // each one that is now different.
 func (s *server) updateAccount(ctx context.Context, v viewer, in *input, c client) (account, error) {
-	a, err := s.loadAccount(ctx, v.ID)
-	if err != nil {
-		return account{}, err
-	}
-	a.Firstname = in.updated("firstname", a.Firstname, 1, 100)
-	a.Lastname = in.updated("lastname", a.Lastname, 0, 100)
-	a.DateOfBirth = in.date("date_of_birth", a.DateOfBirth)
-	a.Email = in.email("email", &a.Email)
-	a.Location = in.optional("location", a.Location, 100)
-	a.Bio = in.optional("bio", a.Bio, 500)
-	if err := in.err(); err != nil {
-		return account{}, err
-	}
-	err = s.db.QueryRow(ctx, queries["update_account"],
-		v.ID, a.Firstname, a.Lastname, a.DateOfBirth, a.Email, a.Location, a.Bio, c.address, c.userAgent).Scan(&a.UpdatedAt)
+	var a account
+	err := pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) (err error) {
+		// Held until the end: two changes at once come one after the other.
+		if a, err = one[account](ctx, tx, selectAccount+` for no key update`, v.ID); err != nil {
+			return err
+		}
+		a.Firstname = in.updated("firstname", a.Firstname, 1, 100)
+		a.Lastname = in.updated("lastname", a.Lastname, 0, 100)
+		a.DateOfBirth = in.date("date_of_birth", a.DateOfBirth)
+		a.Email = in.email("email", &a.Email)
+		a.Location = in.optional("location", a.Location, 100)
+		a.Bio = in.optional("bio", a.Bio, 500)
+		if err := in.err(); err != nil {
+			return err
+		}
+		return tx.QueryRow(ctx, queries["update_account"],
+			v.ID, a.Firstname, a.Lastname, a.DateOfBirth, a.Email, a.Location, a.Bio, c.address, c.userAgent).Scan(&a.UpdatedAt)
+	})
 	return a, accountConflict(err, "Username already in use", "Email already in use")
 }
 

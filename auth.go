@@ -143,7 +143,8 @@ func (s *server) viewerOf(w http.ResponseWriter, r *http.Request) (viewer, error
 		}
 		result = err
 	}
-	if cookie, err := r.Cookie("access_token"); err == nil {
+	// A browser can hold one cookie for the host and one for the domain.
+	for _, cookie := range r.CookiesNamed("access_token") {
 		token, _ := strings.CutPrefix(cookie.Value, "Bearer ")
 		v, c, err := s.authenticate(r.Context(), token, true)
 		if err == nil && s.now().Add(tokenLife/2).Unix() > c.Expires {
@@ -332,11 +333,14 @@ func (h *hasher) verify(ctx context.Context, password, hash string) (ok, outdate
 	return subtle.ConstantTimeCompare(got, want) == 1, memory != h.memory || time != h.time, nil
 }
 
+// maxPassword bounds the work of hashing.
+const maxPassword = 1024
+
 // password reads a new password and checks it by the rules, one message for
 // each that is broken.
 func (in *input) password(name string) string {
 	before := len(in.faults)
-	text := in.secret(name)
+	text := in.verbatim(name, 1, maxPassword)
 	if len(in.faults) > before {
 		return text
 	}
@@ -362,7 +366,7 @@ var errBadCredentials = fail(http.StatusUnauthorized, "Invalid credentials")
 // signIn checks a name or e-mail address with its password and starts a
 // session. Whatever is wrong, the answer and the work are the same.
 func (s *server) signIn(ctx context.Context, in *input, c client) (username, token string, err error) {
-	name, password := in.text("username", 1, 254), in.secret("password")
+	name, password := in.text("username", 1, 254), in.verbatim("password", 1, maxPassword)
 	if err := in.err(); err != nil {
 		return "", "", err
 	}
@@ -445,7 +449,7 @@ func (s *server) logout(w http.ResponseWriter, r *http.Request, v viewer) error 
 // with the current password has two names in the API, and wrong is what each
 // says when it does not fit.
 func (s *server) changePassword(ctx context.Context, v viewer, in *input, currentField, wrong string, c client) error {
-	current := in.secret(currentField)
+	current := in.verbatim(currentField, 1, maxPassword)
 	password := in.password("new_password")
 	if err := in.err(); err != nil {
 		return err

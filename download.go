@@ -268,7 +268,9 @@ func after(separator string, text *string) string {
 func oneLine(text string) string { return strings.Join(strings.Fields(text), " ") }
 
 // cell is a text that can stand in a cell of a Markdown table.
-func cell(text string) string { return strings.ReplaceAll(oneLine(text), "|", `\|`) }
+func cell(text string) string {
+	return strings.NewReplacer(`\`, `\\`, "|", `\|`).Replace(oneLine(text))
+}
 
 // formatPrice writes hundredths as a decimal number.
 func formatPrice(cents *int) string {

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // showNewProject answers the form for a new project.
@@ -174,15 +175,15 @@ func (s *server) partKinds() map[string]partKind {
 	return map[string]partKind{
 		"images": {what: "Picture", upload: uploaded(s.addImage), update: s.describe("caption", 500, captionImage),
 			actions: map[string]partAction{"delete": drop("Picture", imageFolder, deleteImage), "primary": s.setPrimary}},
-		"steps": {what: "Step", create: creates(s.createStep), update: updates(s.updateStep),
+		"steps": {what: "Step", create: creates(s, createStep), update: updates(s, updateStep),
 			actions: map[string]partAction{"delete": remove("Step", deleteStep), "up": s.moveStep(-1), "down": s.moveStep(+1)}},
-		"bom": {what: "Part", create: creates(s.createBOM), update: updates(s.updateBOM),
+		"bom": {what: "Part", create: creates(s, createBOM), update: updates(s, updateBOM),
 			actions: map[string]partAction{"delete": remove("Part", deleteBOM)}},
 		"components": {what: "Component", create: s.addNamedComponent, update: s.updateComponent,
 			actions: map[string]partAction{"delete": remove("Component", deleteComponent)}},
-		"tools": {what: "Tool", create: creates(s.createTool), update: updates(s.updateTool),
+		"tools": {what: "Tool", create: creates(s, createTool), update: updates(s, updateTool),
 			actions: map[string]partAction{"delete": remove("Tool", deleteTool)}},
-		"links": {what: "Link", create: creates(s.createLink), update: updates(s.updateLink),
+		"links": {what: "Link", create: creates(s, createLink), update: updates(s, updateLink),
 			actions: map[string]partAction{"delete": remove("Link", deleteLink)}},
 		"files": {what: "File", upload: uploaded(s.addFile), update: s.describe("description", 5000, describeFile),
 			actions: map[string]partAction{"delete": drop("File", fileFolder, deleteFile)}},
@@ -191,17 +192,21 @@ func (s *server) partKinds() map[string]partKind {
 
 // creates, updates and uploaded make table entries of functions that also
 // return the row, which a page reads again anyway.
-func creates[T any](create createPart[T]) func(context.Context, *input, project) error {
+func creates[T any](s *server, create createPart[T]) func(context.Context, *input, project) error {
 	return func(ctx context.Context, in *input, p project) error {
-		_, err := create(ctx, in, p)
-		return err
+		return s.onProject(ctx, p, func(tx pgx.Tx) error {
+			_, err := create(ctx, tx, in, p)
+			return err
+		})
 	}
 }
 
-func updates[T any](update updatePart[T]) func(context.Context, *input, project, int) error {
+func updates[T any](s *server, update updatePart[T]) func(context.Context, *input, project, int) error {
 	return func(ctx context.Context, in *input, p project, id int) error {
-		_, err := update(ctx, in, p, id)
-		return err
+		return s.onProject(ctx, p, func(tx pgx.Tx) error {
+			_, err := update(ctx, tx, in, p, id)
+			return err
+		})
 	}
 }
 
@@ -301,12 +306,16 @@ func (s *server) describe(field string, max int, sql string) func(context.Contex
 		if err := in.err(); err != nil {
 			return err
 		}
-		tag, err := s.db.Exec(ctx, sql, p.ID, id, text)
-		if err == nil && tag.RowsAffected() == 0 {
-			return pgx.ErrNoRows
-		}
-		return err
+		return s.onProject(ctx, p, func(tx pgx.Tx) error { return changesOne(tx.Exec(ctx, sql, p.ID, id, text)) })
 	}
+}
+
+// changesOne makes pgx.ErrNoRows of a statement that changed nothing.
+func changesOne(tag pgconn.CommandTag, err error) error {
+	if err == nil && tag.RowsAffected() == 0 {
+		return pgx.ErrNoRows
+	}
+	return err
 }
 
 // addNamedComponent adds the component that has the field "name" to a project;
@@ -328,8 +337,7 @@ func (s *server) addNamedComponent(ctx context.Context, in *input, p project) er
 		return err
 	}
 	in.setValues(url.Values{"component_id": {fmt.Sprint(id)}})
-	_, err = s.addComponent(ctx, in, p)
-	return err
+	return creates(s, addComponent)(ctx, in, p)
 }
 
 // updateComponent changes how a project uses a component.
@@ -338,11 +346,9 @@ func (s *server) updateComponent(ctx context.Context, in *input, p project, id i
 	if err := in.err(); err != nil {
 		return err
 	}
-	tag, err := s.db.Exec(ctx, `update project_component set quantity = $3, notes = $4 where project_id = $1 and id = $2`, p.ID, id, quantity, notes)
-	if err == nil && tag.RowsAffected() == 0 {
-		return pgx.ErrNoRows
-	}
-	return err
+	return s.onProject(ctx, p, func(tx pgx.Tx) error {
+		return changesOne(tx.Exec(ctx, `update project_component set quantity = $3, notes = $4 where project_id = $1 and id = $2`, p.ID, id, quantity, notes))
+	})
 }
 
 // sendStatus publishes a project or takes it back, and shows it as readers see

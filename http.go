@@ -62,11 +62,12 @@ func publicError(err error) *httpError {
 }
 
 // isUnavailable reports whether err says that the database is away, starting,
-// stopping or out of connections (SQLSTATE classes 08, 53 and 57P).
+// stopping, out of connections or too busy, or that another transaction stood
+// in the way (SQLSTATE classes 08, 53, 57 and 40): in a moment it may work.
 func isUnavailable(err error) bool {
 	var pgErr *pgconn.PgError
 	if errors.As(err, &pgErr) {
-		return strings.HasPrefix(pgErr.Code, "08") || strings.HasPrefix(pgErr.Code, "53") || strings.HasPrefix(pgErr.Code, "57P")
+		return strings.HasPrefix(pgErr.Code, "08") || strings.HasPrefix(pgErr.Code, "53") || strings.HasPrefix(pgErr.Code, "57") || strings.HasPrefix(pgErr.Code, "40")
 	}
 	var connectErr *pgconn.ConnectError
 	var netErr net.Error
@@ -112,7 +113,8 @@ func infoOf(r *http.Request) *requestInfo {
 func (s *server) answerError(w http.ResponseWriter, r *http.Request, err error) {
 	public := publicError(err)
 	info := infoOf(r)
-	if public.status >= 500 {
+	// When the client has gone away, nothing is wrong here.
+	if public.status >= 500 && r.Context().Err() != context.Canceled {
 		info.err = err
 	}
 	if public.retryAfter > 0 {
@@ -127,7 +129,7 @@ func (s *server) answerError(w http.ResponseWriter, r *http.Request, err error) 
 		return
 	}
 	// What a handler had set for its success does not belong to the failure.
-	for _, name := range []string{"Content-Disposition", "Content-Length", "Content-Encoding", "ETag", "Last-Modified", "Cache-Control"} {
+	for _, name := range []string{"Content-Disposition", "Content-Length", "Content-Encoding", "Content-Range", "ETag", "Last-Modified", "Cache-Control"} {
 		w.Header().Del(name)
 	}
 	w.Header().Set("Cache-Control", "no-store")
@@ -403,8 +405,7 @@ func (s *server) sameOrigin(next http.Handler) http.Handler {
 	return protection.Handler(next)
 }
 
-// limitWrites is the generous limit on everything that writes, and bounds how
-// long a request may wait for the database.
+// limitWrites is the generous limit on everything that writes.
 func (s *server) limitWrites(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {

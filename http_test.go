@@ -9,8 +9,11 @@ import (
 	"net/http/httptest"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 func mustPrefixes(t testing.TB, texts ...string) (list []netip.Prefix) {
@@ -262,4 +265,119 @@ func TestFormatting(t *testing.T) {
 	for n, want := range map[int]string{1: "1 second", 90: "90 seconds", 1200: "20 minutes", 121: "3 minutes"} {
 		same(t, "wait", formatWait(n), want)
 	}
+}
+
+// freezer is a way to a database that can be frozen: what is sent then gets no
+// answer, and no connection is refused.
+type freezer struct {
+	net.Listener
+	mu     sync.Mutex
+	frozen bool
+	moving *sync.Cond
+}
+
+func newFreezer(t *testing.T, network, address string) *freezer {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &freezer{Listener: listener}
+	f.moving = sync.NewCond(&f.mu)
+	t.Cleanup(func() { f.freeze(false); listener.Close() })
+	pass := func(to, from net.Conn) {
+		defer to.Close()
+		buffer := make([]byte, 32<<10)
+		for {
+			n, err := from.Read(buffer)
+			f.mu.Lock()
+			for f.frozen {
+				f.moving.Wait()
+			}
+			f.mu.Unlock()
+			if err != nil {
+				return
+			}
+			if _, err := to.Write(buffer[:n]); err != nil {
+				return
+			}
+		}
+	}
+	go func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			database, err := net.Dial(network, address)
+			if err != nil {
+				client.Close()
+				continue
+			}
+			go pass(database, client)
+			go pass(client, database)
+		}
+	}()
+	return f
+}
+
+func (f *freezer) freeze(yes bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.frozen = yes
+	f.moving.Broadcast()
+}
+
+func TestDatabaseThatHangs(t *testing.T) {
+	t.Parallel()
+	var way *freezer
+	st := newSite(t, func(c *config) {
+		parsed, err := pgx.ParseConfig(c.databaseURL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		way = newFreezer(t, "unix", fmt.Sprintf("%s/.s.PGSQL.%d", parsed.Host, parsed.Port))
+		port := way.Addr().(*net.TCPAddr).Port
+		c.databaseURL = fmt.Sprintf("host=127.0.0.1 port=%d user=%s dbname=%s sslmode=disable", port, parsed.User, parsed.Database)
+	})
+	v := st.visitor()
+	v.get("/api/projects").want(http.StatusOK)
+	way.freeze(true)
+	var group sync.WaitGroup
+	for _, path := range []string{"/health", "/api/projects", "/interact/likes/a"} {
+		group.Go(func() {
+			a := v.get(path).want(http.StatusServiceUnavailable)
+			same(t, "Retry-After of "+path, a.header.Get("Retry-After"), "5")
+		})
+	}
+	group.Wait()
+	way.freeze(false)
+	wait(t, "the database to be used again", func() bool { return v.get("/api/projects").status == http.StatusOK })
+}
+
+// However small the pool, requests that write can't wait for each other.
+func TestOneConnectionIsEnough(t *testing.T) {
+	t.Parallel()
+	st := newSite(t, func(c *config) { c.databaseURL += " pool_max_conns=1" })
+	alice, bob := st.member("alice"), st.member("bob")
+	id := alice.draft("Robot")
+	path := fmt.Sprintf("/api/projects/%d", id)
+	alice.post(path+"/publish", nil).want(http.StatusOK)
+	entity := map[string]any{"entity_type": "project", "entity_id": id, "content": "Hello"}
+	comment := alice.post("/interact/entity/comment", entity).want(http.StatusOK).id()
+	var group sync.WaitGroup
+	for range 4 {
+		for _, p := range []*person{alice, bob} {
+			group.Go(func() { p.post(fmt.Sprintf("/interact/comments/%d/like", comment), nil).want(http.StatusOK) })
+			group.Go(func() { p.post("/interact/entity/comment", entity).want(http.StatusOK) })
+			group.Go(func() { p.post("/interact/like", map[string]any{"url": "a"}).want(http.StatusOK) })
+			group.Go(func() { p.get(path).want(http.StatusOK) })
+		}
+		group.Go(func() { alice.put(path, map[string]any{"title": "Robot"}).want(http.StatusOK) })
+		group.Go(func() { alice.post(path+"/steps", partKinds["steps"]).want(http.StatusCreated) })
+		group.Go(func() {
+			alice.post(path+"/images", form().file("image", "a.png", picture(t, "png", 4, 4))).want(http.StatusCreated)
+		})
+	}
+	group.Wait()
 }

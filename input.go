@@ -45,7 +45,6 @@ type input struct {
 	where  string // body or query
 	fields map[string]json.RawMessage
 	faults []fault
-	body   json.RawMessage // the whole body, when it is JSON
 }
 
 // maxBody bounds every body but the uploads.
@@ -55,19 +54,11 @@ const maxBody = 1 << 20
 // or a bracket is JSON whatever its content type says: browsers send beacons
 // as text/plain, and curl sends what it is given as a form.
 func readInput(w http.ResponseWriter, r *http.Request) (*input, error) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	body, err := readBody(w, r)
 	if err != nil {
-		var tooLarge *http.MaxBytesError
-		if errors.As(err, &tooLarge) {
-			return nil, err
-		}
-		return nil, fail(http.StatusBadRequest, "The request ended before its body was whole")
+		return nil, err
 	}
 	in := &input{where: "body", fields: map[string]json.RawMessage{}}
-	if !utf8.Valid(body) {
-		in.add("", "The text must be valid UTF-8", "value_error")
-		return nil, in.err()
-	}
 	kind, params, _ := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	trimmed := bytes.TrimSpace(body)
 	isJSON := len(trimmed) > 0 && (trimmed[0] == '{' || trimmed[0] == '[')
@@ -91,17 +82,47 @@ func readInput(w http.ResponseWriter, r *http.Request) (*input, error) {
 			in.add("", "The body must be valid JSON", "json_invalid")
 			return nil, in.err()
 		}
-		in.body = body
-		if trimmed[0] == '{' {
-			if err := json.Unmarshal(body, &in.fields); err != nil {
-				return nil, err
-			}
-		} else if trimmed[0] != '[' {
+		if json.Unmarshal(body, &in.fields) != nil || in.fields == nil {
 			in.add("", "The body must be a JSON object", "model_type")
 			return nil, in.err()
 		}
 	}
 	return in, nil
+}
+
+// readBody reads a whole body of valid UTF-8.
+func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return nil, err
+	case err != nil:
+		return nil, fail(http.StatusBadRequest, "The request ended before its body was whole")
+	case !utf8.Valid(body):
+		return nil, invalid(fault{[]string{"body"}, "The text must be valid UTF-8", "value_error"})
+	}
+	return body, nil
+}
+
+// readIDs reads a body that is a JSON list of ids, as numbers or as text.
+func readIDs(w http.ResponseWriter, r *http.Request) ([]int, error) {
+	body, err := readBody(w, r)
+	if err != nil {
+		return nil, err
+	}
+	var list []json.RawMessage
+	err = json.Unmarshal(body, &list)
+	ids := make([]int, len(list))
+	for i, raw := range list {
+		if err == nil {
+			ids[i], err = strconv.Atoi(strings.Trim(string(raw), `"`))
+		}
+	}
+	if err != nil {
+		return nil, invalid(fault{[]string{"body"}, "The body must be a list of ids", "list_type"})
+	}
+	return ids, nil
 }
 
 // queryInput reads the query's parameters.
@@ -175,9 +196,9 @@ func (in *input) updated(name string, current string, min, max int) string {
 	return in.checked(name, &current, min, max, strings.TrimSpace)
 }
 
-// secret is a required text that is taken as it is, spaces and all.
-func (in *input) secret(name string) string {
-	return in.checked(name, nil, 1, 1024, func(s string) string { return s })
+// verbatim is a required text that is taken as it is, spaces and all.
+func (in *input) verbatim(name string, min, max int) string {
+	return in.checked(name, nil, min, max, func(s string) string { return s })
 }
 
 func (in *input) checked(name string, current *string, min, max int, tidy func(string) string) string {
@@ -324,15 +345,6 @@ func (in *input) texts(name string) (list []string, ok bool) {
 	return list, true
 }
 
-// ids is a body that is a JSON list of ids.
-func (in *input) ids() []int {
-	var list []int
-	if err := json.Unmarshal(in.body, &list); err != nil {
-		in.add("", "The body must be a list of ids", "list_type")
-	}
-	return list
-}
-
 // email is a required e-mail address (RFC 5322 addr-spec, at most 254
 // characters by RFC 5321 §4.5.3.1.3) whose domain has a dot; left out it stays
 // current, which may be older than this rule.
@@ -365,7 +377,7 @@ func (in *input) date(name string, current *time.Time) *time.Time {
 			if t.Year() < 1900 || t.After(time.Now()) {
 				in.add(name, human(name)+" must lie between 1900 and today", "value_error")
 			}
-			day := t.UTC().Truncate(24 * time.Hour)
+			day := time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, time.UTC)
 			return &day
 		}
 	}
@@ -376,8 +388,9 @@ func (in *input) date(name string, current *time.Time) *time.Time {
 // pathID is an id in the path. One that no row can have is 0, which is not
 // found; one that is no number is a 422.
 func pathID(r *http.Request, name string) (int, error) {
-	n, err := strconv.ParseInt(r.PathValue(name), 10, 64)
-	if errors.Is(err, strconv.ErrSyntax) {
+	text := r.PathValue(name)
+	n, err := strconv.ParseInt(text, 10, 64)
+	if errors.Is(err, strconv.ErrSyntax) || strings.HasPrefix(text, "+") {
 		return 0, invalid(fault{[]string{"path", name}, "The id in the address must be a whole number", "int_parsing"})
 	}
 	if err != nil || n < 1 || n > math.MaxInt32 {

@@ -1,9 +1,11 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	_ "embed"
+	"errors"
 	"fmt"
 	"net/http"
 	"regexp"
@@ -38,16 +40,28 @@ func projectTarget(id int) target {
 	return target{EntityType: &kind, EntityID: &id}
 }
 
-const maxURL = 2000
+// maxURL is in characters; maxURLBytes is what an index of PostgreSQL can hold
+// (a third of a page, less what else is in its row).
+const (
+	maxURL      = 2000
+	maxURLBytes = 2600
+)
 
-// pageURL reads the field "url". It must be there, but may be empty.
-func (in *input) pageURL() string { return pageURL(in.text("url", 0, maxURL)) }
+// pageURL reads a field that is a page's URL. It must be there, but may be
+// empty, and spaces at its ends belong to it.
+func (in *input) pageURL(name string) string {
+	url := pageURL(in.verbatim(name, 0, maxURL))
+	if len(url) > maxURLBytes && utf8.RuneCountInString(url) <= maxURL {
+		in.add(name, fmt.Sprintf("%s must have at most %d bytes", human(name), maxURLBytes), "string_too_long")
+	}
+	return url
+}
 
 // pathURL is the page's URL at the end of a path.
 func pathURL(r *http.Request) (string, error) {
 	url := pageURL(r.PathValue("url"))
-	if utf8.RuneCountInString(url) > maxURL {
-		return "", invalid(fault{[]string{"path", "url"}, fmt.Sprintf("URL must have at most %d characters", maxURL), "string_too_long"})
+	if utf8.RuneCountInString(url) > maxURL || len(url) > maxURLBytes {
+		return "", invalid(fault{[]string{"path", "url"}, fmt.Sprintf("URL must have at most %d characters and %d bytes", maxURL, maxURLBytes), "string_too_long"})
 	}
 	return url, nil
 }
@@ -60,13 +74,14 @@ func (in *input) entity() target {
 }
 
 // checkVisible makes sure that a target can be seen by v: a page always, a
-// project when it is published or v's own.
-func (s *server) checkVisible(ctx context.Context, t target, v viewer) error {
+// project when it is published or v's own. In a transaction the project then
+// stays until its end.
+func checkVisible(ctx context.Context, db querier, t target, v viewer) error {
 	if t.URL != nil {
 		return nil
 	}
 	var one int
-	err := s.db.QueryRow(ctx, `select 1 from project where id = $1 and (status = 'published' or author_id = $2)`, t.EntityID, v.ID).Scan(&one)
+	err := db.QueryRow(ctx, `select 1 from project where id = $1 and (status = 'published' or author_id = $2) for key share`, t.EntityID, v.ID).Scan(&one)
 	return orNotFound(err, "Project")
 }
 
@@ -74,9 +89,23 @@ func (s *server) checkVisible(ctx context.Context, t target, v viewer) error {
 // that to which the page has moved.
 const storedURL = `coalesce((select new_url from page_alias where old_url = $1::text), $1::text)`
 
-// onTarget is the condition by which rows of "like" and comment belong to the
+// sameTarget is the condition by which rows of "like" and comment belong to the
 // target whose three columns are $1 to $3.
-const onTarget = `(url = ` + storedURL + ` or entity_type = $2 and entity_id = $3)`
+const sameTarget = `(url = ` + storedURL + ` or entity_type = $2 and entity_id = $3)`
+
+// onTarget runs do in a transaction in which a target that is a project can't
+// be deleted: the database counts likes and comments in the project's row, and
+// whoever takes that row first has to do so always.
+func (s *server) onTarget(ctx context.Context, t target, do func(tx pgx.Tx) error) error {
+	return pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
+		if t.EntityID != nil {
+			if _, err := tx.Exec(ctx, `select from project where id = $1 for key share`, t.EntityID); err != nil {
+				return err
+			}
+		}
+		return do(tx)
+	})
+}
 
 // likeStatus says how many people like a target, and whether the viewer does.
 type likeStatus struct {
@@ -88,31 +117,35 @@ type likeStatus struct {
 func (s *server) loadLikeStatus(ctx context.Context, t target, v viewer) (likeStatus, error) {
 	rows, err := s.db.Query(ctx, `
 		select count(*) as like_count, count(*) filter (where user_id = $4) > 0 as liked, min(id) filter (where user_id = $4) as user_like_id
-		from "like" where `+onTarget, t.URL, t.EntityType, t.EntityID, v.ID)
+		from "like" where `+sameTarget, t.URL, t.EntityType, t.EntityID, v.ID)
 	if err != nil {
 		return likeStatus{}, err
 	}
 	return pgx.CollectOneRow(rows, pgx.RowToStructByName[likeStatus])
 }
 
-// toggleLike adds v's like of a target, or takes it back. Parallel toggles of
-// one person come one after the other, so that an even number of them changes
-// nothing.
+// toggleLike adds v's like of a target that v can see, or takes it back.
+// Parallel toggles of one person come one after the other, so that an even
+// number of them changes nothing.
 func (s *server) toggleLike(ctx context.Context, t target, v viewer) (liked bool, count int, err error) {
-	// A batch is one transaction and one trip; the lock is held until its end.
-	var batch pgx.Batch
-	batch.Queue(`select pg_advisory_xact_lock(hashtextextended(concat_ws('/', 'like', $1::text, $2::text, $3::int, $4::int), 0))`,
-		t.URL, t.EntityType, t.EntityID, v.ID)
-	batch.Queue(`
-		with gone as (delete from "like" where `+onTarget+` and user_id = $4 returning id),
-		     added as (
-			insert into "like" (url, entity_type, entity_id, user_id)
-			select `+storedURL+`, $2, $3, $4 where not exists (select from gone)
-			on conflict do nothing returning id)
-		select exists (select from added),
-		       (select count(*) from "like" where `+onTarget+`) + (select count(*) from added) - (select count(*) from gone)`,
-		t.URL, t.EntityType, t.EntityID, v.ID).QueryRow(func(row pgx.Row) error { return row.Scan(&liked, &count) })
-	err = s.db.SendBatch(ctx, &batch).Close()
+	err = pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
+		if err := checkVisible(ctx, tx, t, v); err != nil {
+			return err
+		}
+		var batch pgx.Batch
+		batch.Queue(`select pg_advisory_xact_lock(hashtextextended(concat_ws('/', 'like', $1::text, $2::text, $3::int, $4::int), 0))`,
+			t.URL, t.EntityType, t.EntityID, v.ID)
+		batch.Queue(`
+			with gone as (delete from "like" where `+sameTarget+` and user_id = $4 returning id),
+			     added as (
+				insert into "like" (url, entity_type, entity_id, user_id)
+				select `+storedURL+`, $2, $3, $4 where not exists (select from gone)
+				on conflict do nothing returning id)
+			select exists (select from added),
+			       (select count(*) from "like" where `+sameTarget+`) + (select count(*) from added) - (select count(*) from gone)`,
+			t.URL, t.EntityType, t.EntityID, v.ID).QueryRow(func(row pgx.Row) error { return row.Scan(&liked, &count) })
+		return tx.SendBatch(ctx, &batch).Close()
+	})
 	return liked, count, err
 }
 
@@ -129,7 +162,7 @@ func (s *server) likePage(w http.ResponseWriter, r *http.Request, v viewer) erro
 	if err != nil {
 		return err
 	}
-	url := in.pageURL()
+	url := in.pageURL("url")
 	if err := in.err(); err != nil {
 		return err
 	}
@@ -207,16 +240,16 @@ func (s *server) addLike(of func(in *input) target) withViewer {
 		if err := in.err(); err != nil {
 			return err
 		}
-		if err := s.checkVisible(r.Context(), t, v); err != nil {
+		var like likeRead
+		err = pgx.BeginFunc(r.Context(), s.db, func(tx pgx.Tx) error {
+			err := checkVisible(r.Context(), tx, t, v)
+			if err == nil {
+				like, err = one[likeRead](r.Context(), tx, `
+					insert into "like" (url, entity_type, entity_id, user_id) values (`+storedURL+`, $2, $3, $4)
+					returning id, url, entity_type, entity_id, user_id, created_at`, t.URL, t.EntityType, t.EntityID, v.ID)
+			}
 			return err
-		}
-		rows, err := s.db.Query(r.Context(), `
-			insert into "like" (url, entity_type, entity_id, user_id) values (`+storedURL+`, $2, $3, $4)
-			returning id, url, entity_type, entity_id, user_id, created_at`, t.URL, t.EntityType, t.EntityID, v.ID)
-		if err != nil {
-			return err
-		}
-		like, err := pgx.CollectOneRow(rows, pgx.RowToStructByName[likeRead])
+		})
 		if _, taken := violates(err); taken {
 			return fail(http.StatusConflict, "You have already liked this content")
 		}
@@ -233,15 +266,17 @@ func (s *server) removeLike(w http.ResponseWriter, r *http.Request, v viewer) er
 	if err != nil {
 		return err
 	}
-	var owner int
-	err = s.db.QueryRow(r.Context(), `select user_id from "like" where id = $1`, id).Scan(&owner)
-	if err := orNotFound(err, "Like"); err != nil {
-		return err
+	like, err := one[likeRead](r.Context(), s.db, `select id, url, entity_type, entity_id, user_id, created_at from "like" where id = $1`, id)
+	if err != nil {
+		return orNotFound(err, "Like")
 	}
-	if owner != v.ID {
+	if like.UserID != v.ID {
 		return fail(http.StatusForbidden, "You can only unlike your own likes")
 	}
-	if _, err := s.db.Exec(r.Context(), `delete from "like" where id = $1`, id); err != nil {
+	if err := s.onTarget(r.Context(), like.target, func(tx pgx.Tx) error {
+		_, err := tx.Exec(r.Context(), `delete from "like" where id = $1`, id)
+		return err
+	}); err != nil {
 		return err
 	}
 	w.WriteHeader(http.StatusNoContent)
@@ -256,7 +291,7 @@ func (s *server) countLikes(of func(in *input) target) withViewer {
 		if err := in.err(); err != nil {
 			return err
 		}
-		if err := s.checkVisible(r.Context(), t, v); err != nil {
+		if err := checkVisible(r.Context(), s.db, t, v); err != nil {
 			return err
 		}
 		status, err := s.loadLikeStatus(r.Context(), t, v)
@@ -270,29 +305,18 @@ func (s *server) countLikes(of func(in *input) target) withViewer {
 	}
 }
 
+// likedPage is a page in the ranking by likes.
+type likedPage struct {
+	URL         string    `json:"url"`
+	LikeCount   int       `json:"like_count"`
+	LastLikedAt time.Time `json:"last_liked_at"`
+}
+
 // mostLiked answers the pages with the most likes.
 func (s *server) mostLiked(w http.ResponseWriter, r *http.Request) error {
-	in := queryInput(r)
-	limit := in.integer("limit", ptr(10), 1, 100)
-	if err := in.err(); err != nil {
-		return err
-	}
-	rows, err := s.db.Query(r.Context(), `
+	return answerRanking(w, r, s, &s.liked, pgx.RowToStructByName[likedPage], `
 		select url, count(*) as like_count, max(created_at) as last_liked_at from "like"
-		where url is not null group by url order by like_count desc, last_liked_at desc, url limit $1`, limit)
-	if err != nil {
-		return err
-	}
-	type liked struct {
-		URL         string    `json:"url"`
-		LikeCount   int       `json:"like_count"`
-		LastLikedAt time.Time `json:"last_liked_at"`
-	}
-	list, err := pgx.CollectRows(rows, pgx.RowToStructByName[liked])
-	if err != nil {
-		return err
-	}
-	return writeJSON(w, http.StatusOK, list)
+		where url is not null group by url order by like_count desc, last_liked_at desc, url limit $1`)
 }
 
 // commentRead is a comment as its author gets it back.
@@ -336,31 +360,31 @@ func (s *server) createComment(ctx context.Context, t target, in *input, v viewe
 	if err != nil {
 		return commentRead{}, err
 	}
-	if err := s.checkVisible(ctx, t, v); err != nil {
-		return commentRead{}, err
-	}
-	if parent != nil {
-		var same, hidden bool
-		err := s.db.QueryRow(ctx, `select `+onTarget+` is true, is_hidden or is_removed from comment where id = $4`,
-			t.URL, t.EntityType, t.EntityID, parent).Scan(&same, &hidden)
-		if err := orNotFound(err, "Parent comment"); err != nil {
-			return commentRead{}, err
+	var made commentRead
+	err = pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
+		if err := checkVisible(ctx, tx, t, v); err != nil {
+			return err
 		}
-		if !same {
-			return commentRead{}, fail(http.StatusBadRequest, "The comment that you reply to belongs to another page")
+		if parent != nil {
+			var same, hidden bool
+			err := tx.QueryRow(ctx, `select `+sameTarget+` is true, is_hidden or is_removed from comment where id = $4`,
+				t.URL, t.EntityType, t.EntityID, parent).Scan(&same, &hidden)
+			switch {
+			case err != nil:
+				return orNotFound(err, "Parent comment")
+			case !same:
+				return fail(http.StatusBadRequest, "The comment that you reply to belongs to another page")
+			case hidden:
+				return fail(http.StatusBadRequest, "Cannot reply to removed or hidden comment")
+			}
 		}
-		if hidden {
-			return commentRead{}, fail(http.StatusBadRequest, "Cannot reply to removed or hidden comment")
-		}
-	}
-	rows, err := s.db.Query(ctx, `
-		insert into comment (url, entity_type, entity_id, user_id, content, parent_comment_id)
-		values (`+storedURL+`, $2, $3, $4, $5, $6) returning `+commentColumns,
-		t.URL, t.EntityType, t.EntityID, v.ID, content, parent)
-	if err != nil {
-		return commentRead{}, err
-	}
-	return pgx.CollectOneRow(rows, pgx.RowToStructByName[commentRead])
+		made, err = one[commentRead](ctx, tx, `
+			insert into comment (url, entity_type, entity_id, user_id, content, parent_comment_id)
+			values (`+storedURL+`, $2, $3, $4, $5, $6) returning `+commentColumns,
+			t.URL, t.EntityType, t.EntityID, v.ID, content, parent)
+		return err
+	})
+	return made, err
 }
 
 // postComment answers the two endpoints that add a comment; of makes the
@@ -473,7 +497,7 @@ func (s *server) listComments(w http.ResponseWriter, r *http.Request, v viewer, 
 	if err := in.err(); err != nil {
 		return err
 	}
-	if err := s.checkVisible(r.Context(), t, v); err != nil {
+	if err := checkVisible(r.Context(), s.db, t, v); err != nil {
 		return err
 	}
 	thread, total, err := s.loadThread(r.Context(), t, v, sort)
@@ -502,11 +526,8 @@ func (s *server) listEntityComments(w http.ResponseWriter, r *http.Request, v vi
 
 // ownComment is a comment that the viewer may change.
 type ownComment struct {
-	ID        int
-	UserID    int
-	Content   string
-	IsRemoved bool
-	IsHidden  bool
+	ID, UserID int
+	target
 }
 
 // loadOwnComment returns the comment of the path, or the 403 with the words
@@ -516,11 +537,7 @@ func (s *server) loadOwnComment(r *http.Request, v viewer, forbidden string) (ow
 	if err != nil {
 		return ownComment{}, err
 	}
-	rows, err := s.db.Query(r.Context(), `select id, user_id, content, is_removed, is_hidden from comment where id = $1`, id)
-	if err != nil {
-		return ownComment{}, err
-	}
-	c, err := pgx.CollectOneRow(rows, pgx.RowToStructByName[ownComment])
+	c, err := one[ownComment](r.Context(), s.db, `select id, user_id, url, entity_type, entity_id from comment where id = $1`, id)
 	if err == nil && c.UserID != v.ID {
 		return ownComment{}, fail(http.StatusForbidden, "%s", forbidden)
 	}
@@ -554,21 +571,26 @@ func (s *server) changeComment(r *http.Request, in *input, v viewer) (commentRea
 	if err := in.err(); err != nil {
 		return commentRead{}, err
 	}
-	if c.IsRemoved || c.IsHidden {
-		return commentRead{}, fail(http.StatusBadRequest, "A removed or hidden comment cannot be edited")
-	}
 	if content, err = cleanComment(content); err != nil {
 		return commentRead{}, err
 	}
-	rows, err := s.db.Query(r.Context(), `
-		with version as (insert into commentversion (comment_id, content) select id, content from comment where id = $1 and content <> $2)
-		update comment set content = $2, edited_at = case when content <> $2 then now() else edited_at end
-		where id = $1 returning `+commentColumns, c.ID, content)
-	if err != nil {
-		return commentRead{}, err
-	}
-	edited, err := pgx.CollectOneRow(rows, pgx.RowToStructByName[commentRead])
-	return edited, orNotFound(err, "Comment")
+	var edited commentRead
+	err = s.onTarget(r.Context(), c.target, func(tx pgx.Tx) error {
+		var visible bool
+		err := tx.QueryRow(r.Context(), `select not is_removed and not is_hidden from comment where id = $1 for no key update`, c.ID).Scan(&visible)
+		if err != nil {
+			return orNotFound(err, "Comment")
+		}
+		if !visible {
+			return fail(http.StatusBadRequest, "A removed or hidden comment cannot be edited")
+		}
+		edited, err = one[commentRead](r.Context(), tx, `
+			with version as (insert into commentversion (comment_id, content) select id, content from comment where id = $1 and content <> $2)
+			update comment set content = $2, edited_at = case when content <> $2 then now() else edited_at end
+			where id = $1 returning `+commentColumns, c.ID, content)
+		return err
+	})
+	return edited, err
 }
 
 // removeOwnComment takes the viewer's comment out of sight; its replies stay.
@@ -584,11 +606,13 @@ func (s *server) removeComment(r *http.Request, v viewer) error {
 	if err != nil {
 		return err
 	}
-	tag, err := s.db.Exec(r.Context(), `update comment set is_removed = true, removed_at = now() where id = $1 and not is_removed`, c.ID)
-	if err == nil && tag.RowsAffected() == 0 {
-		return fail(http.StatusBadRequest, "Comment already removed")
-	}
-	return err
+	return s.onTarget(r.Context(), c.target, func(tx pgx.Tx) error {
+		tag, err := tx.Exec(r.Context(), `update comment set is_removed = true, removed_at = now() where id = $1 and not is_removed`, c.ID)
+		if err == nil && tag.RowsAffected() == 0 {
+			return fail(http.StatusBadRequest, "Comment already removed")
+		}
+		return err
+	})
 }
 
 // likeComment toggles the viewer's like of a comment.
@@ -608,18 +632,25 @@ func (s *server) likeComment(w http.ResponseWriter, r *http.Request, v viewer) e
 	return writeJSON(w, http.StatusOK, answer)
 }
 
-// toggleCommentLike is one transaction that holds the comment's row, by which
-// parallel toggles come one after the other.
+// toggleCommentLike holds the comment's row, by which parallel toggles come one
+// after the other. Everything happens in the one transaction: a second
+// connection, asked for while holding the first, could wait for ever.
 func (s *server) toggleCommentLike(ctx context.Context, id int, v viewer) (liked bool, count int, err error) {
 	err = pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
 		var t target
-		err := tx.QueryRow(ctx, `select like_count, url, entity_type, entity_id from comment
-			where id = $1 and not is_hidden and not is_removed for update`, id).Scan(&count, &t.URL, &t.EntityType, &t.EntityID)
-		if err := orNotFound(err, "Comment"); err != nil {
-			return err
+		err := tx.QueryRow(ctx, `select url, entity_type, entity_id from comment where id = $1`, id).Scan(&t.URL, &t.EntityType, &t.EntityID)
+		if err == nil {
+			err = checkVisible(ctx, tx, t, v)
 		}
-		if err := s.checkVisible(ctx, t, v); err != nil {
+		if err == nil {
+			err = tx.QueryRow(ctx, `select like_count from comment where id = $1 and not is_hidden and not is_removed for no key update`, id).Scan(&count)
+		}
+		var hidden *httpError
+		if errors.Is(err, pgx.ErrNoRows) || errors.As(err, &hidden) {
 			return fail(http.StatusNotFound, "Comment not found")
+		}
+		if err != nil {
+			return err
 		}
 		tag, err := tx.Exec(ctx, `delete from commentlike where comment_id = $1 and user_id = $2`, id, v.ID)
 		if err != nil {
@@ -636,39 +667,117 @@ func (s *server) toggleCommentLike(ctx context.Context, id int, v viewer) (liked
 	return liked, count, err
 }
 
-// Comments are plain text: what looks like HTML goes, a lone < stays.
+// Comments are plain text.
 var (
-	htmlTag    = regexp.MustCompile(`(?s)<!--.*?-->|</?[A-Za-z][^<>]*>|<!\[?[A-Za-z][^<>]*>`)
 	blanks     = regexp.MustCompile(`[ \t\x{00a0}]+`)
 	aroundEnds = regexp.MustCompile(` ?\n ?`)
 	manyEnds   = regexp.MustCompile(`\n{3,}`)
 	webAddr    = regexp.MustCompile(`(?i)(?:\b[a-z][a-z0-9+.-]{1,20}://|\bwww\.)[^\s]+|\b(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+(?:com|org|net|info|biz|co\.uk|ru|cn|xyz|top|shop|site|online|club|io|dev|app|ly)\b(?:/[^\s]*)?`)
 )
 
+// tagNames are the elements of HTML that a text is likely to be pasted with,
+// and those that do harm.
+var tagNames = func() map[string]bool {
+	names := map[string]bool{}
+	for name := range strings.FieldsSeq(`a abbr address article aside audio b base bdo big blockquote body br button canvas center cite code
+		col colgroup dd del details dfn div dl dt em embed fieldset figcaption figure font footer form frame frameset h1 h2 h3 h4 h5 h6 head
+		header hr html i iframe img input ins kbd label legend li link main map mark math meta nav noscript object ol option p param path
+		picture pre q s samp script section select small source span strike strong style sub summary sup svg table tbody td template textarea
+		tfoot th thead title tr track tt u ul var video wbr`) {
+		names[name] = true
+	}
+	return names
+}()
+
+// stripTags takes out what a browser would take for HTML that does something:
+// comments, tags of known elements, and any that have attributes with values.
+// A < that is never closed, or closes around words that are no tag, is text.
+// Taking a tag out can make another one of what stood around it, so that every
+// > looks back over what is left; the whole is linear in the text's length.
+func stripTags(text string) string {
+	var out []byte
+	var open []int // where each < in out is that may begin a tag
+	value := -1    // the last = in out
+	comments := true
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; c {
+		case '<':
+			if comments && strings.HasPrefix(text[i:], "<!--") {
+				inside, _, found := strings.Cut(text[i+4:], "-->")
+				if comments = found; found {
+					i += len("<!--") + len(inside) + len("-->") - 1
+					continue
+				}
+			}
+			open = append(open, len(out))
+		case '=':
+			value = len(out)
+		case '>':
+			start := -1
+			for len(open) > 0 && start < 0 {
+				last := open[len(open)-1]
+				open = open[:len(open)-1]
+				if isTag(out[last+1:], value > last) {
+					start = last
+				}
+			}
+			if start >= 0 {
+				out = out[:start]
+				if value >= start {
+					value = bytes.LastIndexByte(out, '=')
+				}
+				continue
+			}
+		}
+		out = append(out, text[i])
+	}
+	return string(out)
+}
+
+// isTag tells what stood between < and >; hasValue says that a = is in it.
+func isTag(inside []byte, hasValue bool) bool {
+	name := bytes.TrimPrefix(inside[:min(len(inside), 30)], []byte("/"))
+	if len(name) == 0 {
+		return false
+	}
+	if name[0] == '!' || name[0] == '?' {
+		return true
+	}
+	end := bytes.IndexFunc(name, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) && r != '-' })
+	if end < 0 {
+		end = len(name)
+	}
+	letter := end > 0 && unicode.IsLetter(rune(name[0]))
+	return letter && (hasValue || tagNames[strings.ToLower(string(name[:end]))] && !bytes.ContainsAny(inside[end:], "&|"))
+}
+
+// hasInk reports whether a text shows anything. The Hangul fillers and the
+// blank of Braille are letters by their category, and blank all the same.
+func hasInk(text string) bool {
+	return strings.ContainsFunc(text, func(r rune) bool {
+		return unicode.IsGraphic(r) && !unicode.IsSpace(r) && !strings.ContainsRune("\u115f\u1160\u2800\u3164\uffa0", r)
+	})
+}
+
 const maxComment = 5000
 
 // cleanComment returns the text that is stored for a comment, or the 400 that
 // says what is wrong with it.
 func cleanComment(text string) (string, error) {
-	if utf8.RuneCountInString(text) > 10*maxComment {
-		return "", fail(http.StatusBadRequest, "Comment is too long (max %d characters)", maxComment)
-	}
 	text = strings.ReplaceAll(strings.ReplaceAll(text, "\r\n", "\n"), "\r", "\n")
-	// Taking a tag out can make another one of what stood around it.
-	for stripped := ""; stripped != text; {
-		stripped = text
-		text = htmlTag.ReplaceAllString(stripped, "")
-	}
+	// Control and format characters hide words and turn text around; the two
+	// joiners are needed by emoji and by some scripts.
 	text = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) && r != '\n' && r != '\t' {
+		if unicode.IsControl(r) && r != '\n' && r != '\t' || unicode.Is(unicode.Cf, r) && r != '\u200c' && r != '\u200d' {
 			return -1
 		}
 		return r
 	}, text)
+	text = stripTags(text)
 	text = blanks.ReplaceAllString(text, " ")
 	text = aroundEnds.ReplaceAllString(text, "\n")
 	text = strings.TrimSpace(manyEnds.ReplaceAllString(text, "\n\n"))
-	if !strings.ContainsFunc(text, unicode.IsGraphic) {
+	if !hasInk(text) {
 		return "", fail(http.StatusBadRequest, "Comment cannot be empty")
 	}
 	if utf8.RuneCountInString(text) > maxComment {

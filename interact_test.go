@@ -335,6 +335,17 @@ func TestCleanComment(t *testing.T) {
 		{"<scr<b>ipt>alert(1)</script>", "alert(1)"},
 		{"<!-- hidden -->seen", "seen"},
 		{"<img src=x onerror=alert(1)>text", "text"},
+		{"<x onclick=alert(1)>text</x>", "text</x>"},
+		{"<img <y>text", "text"},
+		{"<img <y onerror=alert(1)>text", "<img text"},
+		{"<img/src=x>text<br/>", "text"},
+		{"<!doctype html><?php echo 1 ?>text", "text"},
+		{"x<y and y>z", "x<y and y>z"},
+		{"if (a<b && c>d)", "if (a<b && c>d)"},
+		{"first <third, never closed", "first <third, never closed"},
+		{strings.Repeat("<a", 16000) + strings.Repeat(">", 16000) + "text", "text"},
+		{strings.Repeat("<!--<a>", 700) + "text", strings.Repeat("<!--", 700) + "text"},
+		{"\u202eevil\u200b text\u00ad", "evil text"},
 		{"a\r\nb\rc\n\n\n\nd", "a\nb\nc\n\nd"},
 		{"bell\x07 gone", "bell gone"},
 		{"main.py and README.md in v1.2.3", "main.py and README.md in v1.2.3"},
@@ -349,9 +360,11 @@ func TestCleanComment(t *testing.T) {
 	for _, c := range []struct{ in, want string }{
 		{"", "Comment cannot be empty"},
 		{" \n\t\u200b ", "Comment cannot be empty"},
+		{"\u3164\u2800", "Comment cannot be empty"},
 		{"<p></p>", "Comment cannot be empty"},
 		{strings.Repeat("x", 5001), "max 5000 characters"},
 		{strings.Repeat("<", 60000), "max 5000 characters"},
+		{strings.Repeat("<q1", 20000) + strings.Repeat(">", 20000), "max 5000 characters"},
 		{"see https://evil.example/x now", "Found: https://evil.example/x"},
 		{"see www.evil.example", "Found: www.evil.example"},
 		{"buy at cheap-pills.com/now", "Found: cheap-pills.com/now"},
@@ -550,4 +563,45 @@ func TestMovedPages(t *testing.T) {
 	}
 	check(1, 4, 2, "old", "new", "newest")
 	same(t, "rows", st.count(`select count(*) from comment where url = 'old'`), 4)
+}
+
+// Every text that a comment ever had is kept, however many edits come at once.
+func TestParallelEditsKeepVersions(t *testing.T) {
+	t.Parallel()
+	st := newSite(t)
+	alice := st.member("alice")
+	id := alice.comment("a", "Version 0", 0)
+	var group sync.WaitGroup
+	for i := range 10 {
+		group.Go(func() {
+			alice.put(fmt.Sprintf("/interact/comments/%d", id), map[string]any{"content": fmt.Sprint("Version ", i+1)}).want(http.StatusOK)
+		})
+	}
+	group.Wait()
+	same(t, "texts", st.count(`select count(distinct content) from (select content from comment union all select content from commentversion) t`), 11)
+	same(t, "versions", st.count(`select count(*) from commentversion`), 10)
+}
+
+func TestLongURLs(t *testing.T) {
+	t.Parallel()
+	st := newSite(t)
+	alice := st.member("alice")
+	random := rand.New(rand.NewPCG(1, 2))
+	text := func(n int) string {
+		runes := make([]rune, n)
+		for i := range runes {
+			runes[i] = 0x4e00 + rune(random.IntN(20000))
+		}
+		return string(runes)
+	}
+	for _, page := range []string{text(866), strings.Repeat("x", 1999) + " ", " spaces "} {
+		for _, path := range []string{"/interact/like", "/api/likes", "/analytics/page-view", "/interact/comment"} {
+			if a := alice.post(path, map[string]any{"url": page, "content": "Hello"}); a.status >= 500 || a.status == http.StatusUnprocessableEntity {
+				t.Errorf("%s: %d %s", path, a.status, a.body)
+			}
+		}
+		same(t, "comments", alice.get("/interact/comments/"+url.PathEscape(page)).want(http.StatusOK).header.Get("X-Total-Count"), "1")
+	}
+	alice.post("/interact/like", map[string]any{"url": text(900)}).detail(http.StatusUnprocessableEntity, "at most 2600 bytes")
+	alice.get("/interact/likes/"+url.PathEscape(text(900))).detail(http.StatusUnprocessableEntity, "2600 bytes")
 }

@@ -342,7 +342,8 @@ func (s *server) adminCommand(ctx context.Context, args []string, stdout io.Writ
 		return nil
 	case args[0] == "promote" && len(args) == 2:
 		tag, err := s.db.Exec(ctx, `
-			with promoted as (update "user" set type = 1, updated_at = now() where lower(username) = lower($1) and type <> 1 returning id)
+			with promoted as (update "user" set type = 1, updated_at = now() where id = (
+				select id from "user" where lower(username) = lower($1) order by username = $1 desc, case_double limit 1) and type <> 1 returning id)
 			insert into accountlog (user_id, action, field_changed, old_value, new_value, ip_address, user_agent)
 			select id, 'promoted', 'type', '0', '1', $2, $3 from promoted`, args[1], byConsole.address, byConsole.userAgent)
 		if err != nil {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
@@ -28,11 +27,11 @@ import (
 
 // uploadKind is what may be uploaded to one place.
 type uploadKind struct {
-	fields []string          // names of the form field with the file, any of them
-	folder string            // of the storage
-	limit  int64             // bytes
-	types  map[string]string // media type by extension
-	check  func(extension string, head []byte) error
+	fields []string                                        // names of the form field with the file, any of them
+	folder string                                          // of the storage
+	limit  int64                                           // bytes
+	types  map[string]string                               // media type by extension
+	check  func(extension string, content io.Reader) error // reads as much as it needs
 }
 
 var fileUploads = uploadKind{
@@ -54,11 +53,14 @@ var imageTypes = map[string]string{
 	".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".gif": "image/gif", ".webp": "image/webp", ".svg": "image/svg+xml",
 }
 
-// headSize is how much of a file is looked at to tell whether it is what its
-// name says; JPEGs from cameras have long headers before their size.
-const headSize = 512 << 10
+// headSize is how much of a text is looked at to tell whether it is one.
+const headSize = 64 << 10
 
-func checkFileHead(extension string, head []byte) error {
+func checkFileHead(extension string, content io.Reader) error {
+	head, err := io.ReadAll(io.LimitReader(content, headSize))
+	if err != nil {
+		return err
+	}
 	switch extension {
 	case ".pdf":
 		if !bytes.HasPrefix(head, []byte("%PDF-")) {
@@ -76,15 +78,20 @@ func checkFileHead(extension string, head []byte) error {
 // maxPixels bounds what a browser has to decode for one picture.
 const maxPixels = 100_000_000
 
-func checkImageHead(extension string, head []byte) error {
+func checkImageHead(extension string, content io.Reader) error {
 	want := strings.TrimPrefix(imageTypes[extension], "image/")
 	if want == "svg+xml" {
-		if !utf8.Valid(head[:min(len(head), 1<<10)]) || !bytes.Contains(bytes.ToLower(head), []byte("<svg")) {
+		head, err := io.ReadAll(io.LimitReader(content, headSize))
+		if err != nil {
+			return err
+		}
+		if bytes.IndexByte(head, 0) >= 0 || !bytes.Contains(bytes.ToLower(head), []byte("<svg")) {
 			return fail(http.StatusBadRequest, "The file is named .svg but is no SVG picture")
 		}
 		return nil
 	}
-	config, format, err := image.DecodeConfig(bytes.NewReader(head))
+	// Before its size a photo can have any amount of other data.
+	config, format, err := image.DecodeConfig(content)
 	if err != nil || format != want {
 		return fail(http.StatusBadRequest, "The file is named %s but is no such picture", extension)
 	}
@@ -101,9 +108,13 @@ type upload struct {
 	fields                    map[string]string // the form's texts
 }
 
+// uploadTexts are the fields of an upload's form beside the file.
+var uploadTexts = []string{"title", "description", "caption"}
+
 // receive streams the file of a multipart form (RFC 7578) into the storage.
 // The caller removes the file again when it can't make its row.
-func (s *server) receive(r *http.Request, kind uploadKind) (up upload, err error) {
+func (s *server) receive(w http.ResponseWriter, r *http.Request, kind uploadKind) (up upload, err error) {
+	r.Body = http.MaxBytesReader(w, r.Body, kind.limit+maxBody)
 	defer func() {
 		if err != nil && up.name != "" {
 			s.removeStored(kind.folder, up.name)
@@ -114,13 +125,16 @@ func (s *server) receive(r *http.Request, kind uploadKind) (up upload, err error
 		return up, invalid(fault{[]string{"body", kind.fields[0]}, "Send the file as multipart/form-data in the field " + kind.fields[0], "missing"})
 	}
 	up.fields = map[string]string{}
-	for {
+	for parts := 0; ; parts++ {
 		part, err := form.NextPart()
-		if errors.Is(err, io.EOF) {
+		if err == io.EOF { // wrapped, it is an end inside a part
 			break
 		}
 		if err != nil {
-			return up, fail(http.StatusBadRequest, "The upload ended before it was whole")
+			return up, cutUpload(err, kind)
+		}
+		if parts > 20 {
+			return up, fail(http.StatusBadRequest, "The form has too many fields")
 		}
 		switch {
 		case slices.Contains(kind.fields, part.FormName()) && part.FileName() != "":
@@ -130,10 +144,10 @@ func (s *server) receive(r *http.Request, kind uploadKind) (up upload, err error
 			if err := s.receiveFile(part, kind, &up); err != nil {
 				return up, err
 			}
-		default:
-			text, err := io.ReadAll(io.LimitReader(part, 64<<10))
+		case slices.Contains(uploadTexts, part.FormName()):
+			text, err := io.ReadAll(part)
 			if err != nil {
-				return up, fail(http.StatusBadRequest, "The upload ended before it was whole")
+				return up, cutUpload(err, kind)
 			}
 			if !isPlain(string(text)) {
 				return up, invalid(fault{[]string{"body", part.FormName()}, human(part.FormName()) + " must be valid UTF-8 without NUL", "value_error"})
@@ -145,6 +159,16 @@ func (s *server) receive(r *http.Request, kind uploadKind) (up upload, err error
 		return up, invalid(fault{[]string{"body", kind.fields[0]}, "Choose a file to upload", "missing"})
 	}
 	return up, nil
+}
+
+// cutUpload is the answer when a form can't be read to its end: it is too large,
+// or it ended early.
+func cutUpload(err error, kind uploadKind) error {
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return fail(http.StatusBadRequest, "The file is too large: at most %s are taken", formatSize(kind.limit))
+	}
+	return fail(http.StatusBadRequest, "The upload ended before it was whole")
 }
 
 // receiveFile stores one file of a form, when it is of the right kind.
@@ -160,25 +184,27 @@ func (s *server) receiveFile(part *multipart.Part, kind uploadKind, up *upload) 
 		slices.Sort(all)
 		return fail(http.StatusBadRequest, "Files of this kind are not taken; allowed: %s", strings.Join(all, " "))
 	}
-	content := bufio.NewReaderSize(part, headSize)
-	head, err := content.Peek(headSize)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return fail(http.StatusBadRequest, "The upload ended before it was whole")
-	}
-	if len(head) == 0 {
+	source := &sourceReader{r: part}
+	var head bytes.Buffer // what the check has read
+	content := io.MultiReader(&head, source)
+	if n, err := io.CopyN(&head, source, 1); n == 0 && err == io.EOF {
 		return fail(http.StatusBadRequest, "The file is empty")
 	}
-	if err := kind.check(extension, head); err != nil {
+	checked := io.MultiReader(bytes.NewReader(head.Bytes()), io.TeeReader(source, &head))
+	err := kind.check(extension, checked)
+	if source.err != nil {
+		return cutUpload(source.err, kind)
+	}
+	if err != nil {
 		return err
 	}
 	name := newName(extension)
-	source := &sourceReader{r: content}
-	size, err := s.storage.save(kind.folder, name, source, kind.limit)
+	size, err := s.storage.save(kind.folder, name, content, kind.limit)
 	switch {
 	case errors.Is(err, errTooLarge):
 		return fail(http.StatusBadRequest, "The file is too large: at most %s are taken", formatSize(kind.limit))
 	case source.err != nil:
-		return fail(http.StatusBadRequest, "The upload ended before it was whole")
+		return cutUpload(source.err, kind)
 	case err != nil:
 		return err
 	}
@@ -238,7 +264,7 @@ const (
 
 // addFile stores an uploaded file and its row.
 func (s *server) addFile(w http.ResponseWriter, r *http.Request, p project) (projectFile, error) {
-	up, err := s.receive(r, fileUploads)
+	up, err := s.receive(w, r, fileUploads)
 	if err != nil {
 		return projectFile{}, err
 	}
@@ -246,10 +272,14 @@ func (s *server) addFile(w http.ResponseWriter, r *http.Request, p project) (pro
 	if title != "" && description != "" {
 		title += ": "
 	}
-	f, err := one[projectFile](r.Context(), s, `
-		insert into project_file (project_id, filename, original_filename, file_size, file_type, description)
-		values ($1, $2, $3, $4, $5, nullif($6, '')) returning `+fileColumns,
-		p.ID, up.name, up.original, up.size, up.mediaType, truncate(title+description, 5000))
+	var f projectFile
+	err = s.onProject(r.Context(), p, func(tx pgx.Tx) (err error) {
+		f, err = one[projectFile](r.Context(), tx, `
+			insert into project_file (project_id, filename, original_filename, file_size, file_type, description)
+			values ($1, $2, $3, $4, $5, nullif($6, '')) returning `+fileColumns,
+			p.ID, up.name, up.original, up.size, up.mediaType, truncate(title+description, 5000))
+		return err
+	})
 	if err != nil {
 		s.removeStored(fileFolder, up.name)
 	}
@@ -285,24 +315,22 @@ const (
 // addImage stores an uploaded picture and its row. A project's first picture
 // becomes its primary one.
 func (s *server) addImage(w http.ResponseWriter, r *http.Request, p project) (projectImage, error) {
-	up, err := s.receive(r, imageUploads)
+	up, err := s.receive(w, r, imageUploads)
 	if err != nil {
 		return projectImage{}, err
 	}
 	var made projectImage
-	var batch pgx.Batch
-	batch.Queue(`select from project where id = $1 for no key update`, p.ID)
-	batch.Queue(`
-		insert into project_image (project_id, filename, original_filename, caption, display_order)
-		values ($1, $2, $3, nullif($4, ''), (select coalesce(max(display_order) + 1, 0) from project_image where project_id = $1))
-		returning `+imageColumns, p.ID, up.name, up.original, truncate(strings.TrimSpace(up.fields["caption"]), 500)).Query(func(rows pgx.Rows) (err error) {
-		made, err = pgx.CollectOneRow(rows, pgx.RowToStructByName[projectImage])
+	err = s.onProject(r.Context(), p, func(tx pgx.Tx) (err error) {
+		made, err = one[projectImage](r.Context(), tx, `
+			insert into project_image (project_id, filename, original_filename, caption, display_order)
+			values ($1, $2, $3, nullif($4, ''), (select coalesce(max(display_order) + 1, 0) from project_image where project_id = $1))
+			returning `+imageColumns, p.ID, up.name, up.original, truncate(strings.TrimSpace(up.fields["caption"]), 500))
+		if err == nil {
+			_, err = tx.Exec(r.Context(), `update project set primary_image_id = $2 where id = $1 and primary_image_id is null`, p.ID, made.ID)
+		}
 		return err
 	})
-	batch.Queue(`
-		update project set primary_image_id = (select min(id) from project_image where project_id = $1)
-		where id = $1 and primary_image_id is null`, p.ID)
-	if err := s.db.SendBatch(r.Context(), &batch).Close(); err != nil {
+	if err != nil {
 		s.removeStored(imageFolder, up.name)
 		return projectImage{}, err
 	}
@@ -330,13 +358,15 @@ func (s *server) listProjectImages(w http.ResponseWriter, r *http.Request, v vie
 
 // setPrimary makes a picture the one that stands for the project.
 func (s *server) setPrimary(ctx context.Context, p project, imageID int) error {
-	tag, err := s.db.Exec(ctx, `
-		update project set primary_image_id = i.id, updated_at = now()
-		from project_image i where project.id = $1 and i.project_id = $1 and i.id = $2`, p.ID, imageID)
-	if err == nil && tag.RowsAffected() == 0 {
-		return fail(http.StatusNotFound, "Image not found")
-	}
-	return err
+	return s.onProject(ctx, p, func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, `
+			update project set primary_image_id = i.id, updated_at = now()
+			from project_image i where project.id = $1 and i.project_id = $1 and i.id = $2`, p.ID, imageID)
+		if err == nil && tag.RowsAffected() == 0 {
+			return fail(http.StatusNotFound, "Image not found")
+		}
+		return err
+	})
 }
 
 // putPrimary answers with the project.
@@ -355,14 +385,15 @@ func (s *server) putPrimary(w http.ResponseWriter, r *http.Request, v viewer, p 
 // primary picture goes, the next one takes its place.
 func (s *server) dropUpload(ctx context.Context, what, folder, sql string, p project, id int) error {
 	var name string
-	var batch pgx.Batch
-	batch.Queue(sql, p.ID, id).QueryRow(func(row pgx.Row) error { return orNotFound(row.Scan(&name), what) })
-	if folder == imageFolder {
-		batch.Queue(`
-			update project set primary_image_id = (select id from project_image where project_id = $1 order by display_order, id limit 1)
-			where id = $1 and primary_image_id is null`, p.ID)
-	}
-	if err := s.db.SendBatch(ctx, &batch).Close(); err != nil {
+	if err := s.onProject(ctx, p, func(tx pgx.Tx) error {
+		err := tx.QueryRow(ctx, sql, p.ID, id).Scan(&name)
+		if err == nil && folder == imageFolder {
+			_, err = tx.Exec(ctx, `
+				update project set primary_image_id = (select id from project_image where project_id = $1 order by display_order, id limit 1)
+				where id = $1 and primary_image_id is null`, p.ID)
+		}
+		return orNotFound(err, what)
+	}); err != nil {
 		return err
 	}
 	s.removeStored(folder, name)
@@ -396,7 +427,9 @@ func (s *server) serveImage(w http.ResponseWriter, r *http.Request, v viewer, p 
 		return err
 	}
 	if p.published() {
-		w.Header().Set("Cache-Control", "public, max-age=3600")
+		// What a cache keeps for everybody must not hold one person's cookies.
+		w.Header().Set("Cache-Control", "public, max-age=300")
+		w.Header().Del("Set-Cookie")
 	}
 	return s.serveStored(w, r, imageFolder, name, imageTypes[path.Ext(name)], "Image")
 }
@@ -407,7 +440,7 @@ func (s *server) serveFile(w http.ResponseWriter, r *http.Request, v viewer, p p
 	if err != nil {
 		return err
 	}
-	f, err := one[projectFile](r.Context(), s, `select `+fileColumns+` from project_file where project_id = $1 and id = $2`, p.ID, id)
+	f, err := one[projectFile](r.Context(), s.db, `select `+fileColumns+` from project_file where project_id = $1 and id = $2`, p.ID, id)
 	if err != nil {
 		return orNotFound(err, "File")
 	}
@@ -432,8 +465,37 @@ func (s *server) serveStored(w http.ResponseWriter, r *http.Request, folder, nam
 	h.Set("Content-Type", mediaType)
 	h.Set("Content-Security-Policy", "sandbox; default-src 'none'; style-src 'unsafe-inline'")
 	h.Set("ETag", `"`+name+`"`)
-	http.ServeContent(unhurried(w, r), r, "", info.ModTime(), f)
-	return nil
+	refusal := &refusalWriter{ResponseWriter: unhurried(w, r)}
+	http.ServeContent(refusal, r, "", info.ModTime(), f)
+	switch refusal.status {
+	case 0:
+		return nil
+	case http.StatusRequestedRangeNotSatisfiable:
+		return fail(refusal.status, "The file has %d bytes; the range asked for is not among them", info.Size())
+	}
+	return fail(refusal.status, "The file is not in the state that the request asks for")
+}
+
+// refusalWriter keeps the errors of http.ServeContent from the client, who gets
+// them as JSON like all others.
+type refusalWriter struct {
+	http.ResponseWriter
+	status int // of the error, if there was one
+}
+
+func (w *refusalWriter) WriteHeader(status int) {
+	if status >= 400 {
+		w.status = status
+		return
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *refusalWriter) Write(p []byte) (int, error) {
+	if w.status != 0 {
+		return len(p), nil
+	}
+	return w.ResponseWriter.Write(p)
 }
 
 // attachment is a Content-Disposition that saves under name (RFC 6266): as it

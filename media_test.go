@@ -18,6 +18,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -92,6 +93,8 @@ func TestFiles(t *testing.T) {
 	part := alice.do(http.MethodGet, path, nil, "Range", "bytes=5-9").want(http.StatusPartialContent)
 	same(t, "range", string(part.body), "facet")
 	alice.do(http.MethodGet, path, nil, "If-None-Match", a.header.Get("ETag")).want(http.StatusNotModified)
+	alice.do(http.MethodGet, path, nil, "Range", "bytes=99999999-").detail(http.StatusRequestedRangeNotSatisfiable, "the range asked for is not among them")
+	alice.do(http.MethodGet, path, nil, "If-Match", `"other"`).detail(http.StatusPreconditionFailed, "not in the state")
 	a = alice.get(fmt.Sprintf("%s/%d/download", list, py.ID)).want(http.StatusOK)
 	same(t, "disposition", a.header.Get("Content-Disposition"), "attachment; filename=__.py; filename*=UTF-8''%E6%97%A5%E6%9C%AC.py")
 	_, params, err := mime.ParseMediaType(strings.Replace(a.header.Get("Content-Disposition"), "filename=__.py; ", "", 1))
@@ -143,6 +146,15 @@ func TestUploadsThatAreRefused(t *testing.T) {
 	} {
 		alice.post(c.path, c.body).detail(c.status, c.msg)
 	}
+	many := form()
+	for i := range 40 {
+		_ = many.w.WriteField(fmt.Sprint("field", i), strings.Repeat("x", 1<<10))
+	}
+	alice.post(files, many.file("file", "a.py", []byte("x"))).detail(http.StatusBadRequest, "too many fields")
+	alice.post(files, form("title", strings.Repeat("x", 27<<20)).file("file", "a.py", []byte("x"))).detail(http.StatusBadRequest, "at most 25 MB")
+	alice.post(files, "--x\r\n").detail(http.StatusUnprocessableEntity, "multipart/form-data")
+	cut := "--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.py\"\r\n\r\nprint(1)\r\n--"
+	alice.do(http.MethodPost, files, cut, "Content-Type", "multipart/form-data; boundary=b").detail(http.StatusBadRequest, "ended before it was whole")
 	same(t, "stored files", st.stored(), 0)
 	same(t, "rows", st.count(`select (select count(*) from project_file) + (select count(*) from project_image)`), 0)
 
@@ -190,6 +202,14 @@ func TestImages(t *testing.T) {
 	second := alice.post(list, form().file("file", "side.PNG", picture(t, "png", 20, 10))).want(http.StatusCreated).id()
 	alice.post(list, form().file("image", "a.gif", picture(t, "gif", 20, 10))).want(http.StatusCreated)
 	alice.post(list, form().file("image", "a.webp", tinyWebP)).want(http.StatusCreated)
+	// A photo can have much to tell before it says how large it is.
+	long := slices.Concat(photo[:2], bytes.Repeat(append([]byte("\xff\xe1\xff\xff"), make([]byte, 0xfffd)...), 20), photo[2:])
+	alice.delete(fmt.Sprintf("%s/%d", list, alice.post(list, form().file("image", "long.jpg", long)).want(http.StatusCreated).id())).want(http.StatusNoContent)
+	// And a letter of two bytes can stand anywhere in a drawing.
+	for i := range 2 {
+		text := strings.Replace(tinySVG, "<script>", "<!--"+strings.Repeat("é", headSize)+strings.Repeat(" ", i)+"--><script>", 1)
+		alice.delete(fmt.Sprintf("%s/%d", list, alice.post(list, form().file("image", "e.svg", []byte(text))).want(http.StatusCreated).id())).want(http.StatusNoContent)
+	}
 	drawing := alice.post(list, form().file("image", "a.svg", []byte(tinySVG))).want(http.StatusCreated).id()
 	var images []struct {
 		ID           int
@@ -212,8 +232,11 @@ func TestImages(t *testing.T) {
 	for _, p := range []string{path, strings.TrimSuffix(path, "/file")} {
 		a = nobody.get(p).want(http.StatusOK)
 		same(t, "type", a.header.Get("Content-Type"), "image/jpeg")
-		same(t, "public", a.header.Get("Cache-Control"), "public, max-age=3600")
+		same(t, "public", a.header.Get("Cache-Control"), "public, max-age=300")
 	}
+	st.clock.Store(int64(20 * time.Minute)) // when a token is renewed, but not into what caches keep
+	same(t, "no cookie", len(bob.get(path).header.Values("Set-Cookie")), 0)
+	same(t, "renewed elsewhere", len(bob.get("/me").header.Values("Set-Cookie")), 2)
 	a = nobody.get(fmt.Sprintf("%s/%d/file", list, drawing)).want(http.StatusOK)
 	same(t, "an SVG can't run scripts", a.header.Get("Content-Type") == "image/svg+xml" && strings.HasPrefix(a.header.Get("Content-Security-Policy"), "sandbox; default-src 'none'"), true)
 	nobody.get(list+"/999/file").detail(http.StatusNotFound, "Image not found")

@@ -53,7 +53,7 @@ func (s *server) postMove(w http.ResponseWriter, r *http.Request, v viewer) erro
 	if err != nil {
 		return err
 	}
-	from, to := in.text("old", 0, maxURL), in.text("new", 0, maxURL)
+	from, to := in.pageURL("old"), in.pageURL("new")
 	if err := in.err(); err != nil {
 		return err
 	}

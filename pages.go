@@ -18,8 +18,9 @@ import (
 )
 
 // addPages is the part of the route table that is for people: one line a
-// page or form, with who may use it. Every page works without scripts.
-func (s *server) addPages(page func(pattern string, h handler)) {
+// page or form, with who may use it; the slow one takes uploads. Every page works
+// without scripts.
+func (s *server) addPages(page, slowPage func(pattern string, h handler)) {
 	page("GET    /{$}", s.open(s.showHome))
 	page("GET    /projects", s.open(s.showGalleryPage))
 	page("GET    /projects/{project}", s.visible(s.toProjectPage))
@@ -44,7 +45,7 @@ func (s *server) addPages(page func(pattern string, h handler)) {
 	page("POST   /projects/new", s.signedIn(s.sendNewProject))
 	page("GET    /projects/{project}/edit", s.author("edit", s.showEditor))
 	page("POST   /projects/{project}/edit", s.author("edit", s.sendBasics))
-	page("POST   /projects/{project}/edit/{part}", s.author("edit", s.sendPart))
+	slowPage("POST /projects/{project}/edit/{part}", s.author("edit", s.sendPart))
 	page("POST   /projects/{project}/edit/{part}/{id}", s.author("edit", s.sendPart))
 	page("POST   /projects/{project}/publish", s.author("publish", s.sendStatus("published")))
 	page("POST   /projects/{project}/unpublish", s.author("unpublish", s.sendStatus("draft")))
@@ -144,7 +145,7 @@ func localPath(address string) string {
 // excerpt is the beginning of a Markdown text, without its markup.
 func excerpt(source string) string {
 	// Blocks stand on lines of their own, so that no words run together.
-	text := htmlTag.ReplaceAllString(string(renderMarkdown(truncate(source, 600))), "")
+	text := stripTags(string(renderMarkdown(truncate(source, 600))))
 	text = oneLine(html.UnescapeString(text))
 	if short := truncate(text, 220); short != text {
 		return strings.TrimRight(short, " .,;:") + "…"

@@ -35,19 +35,34 @@ func listOf[T any](s *server, sql string) withProject {
 // createPart is what a kind of part does to make one; updatePart, to change
 // the one with the id.
 type (
-	createPart[T any] func(ctx context.Context, in *input, p project) (T, error)
-	updatePart[T any] func(ctx context.Context, in *input, p project, id int) (T, error)
+	createPart[T any] func(ctx context.Context, tx pgx.Tx, in *input, p project) (T, error)
+	updatePart[T any] func(ctx context.Context, tx pgx.Tx, in *input, p project, id int) (T, error)
 )
 
+// onProject runs do in a transaction that holds the project's row: changes of
+// one project come one after the other, and none comes after its deletion.
+func (s *server) onProject(ctx context.Context, p project, do func(tx pgx.Tx) error) error {
+	return pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
+		var one int
+		if err := tx.QueryRow(ctx, `select 1 from project where id = $1 for no key update`, p.ID).Scan(&one); err != nil {
+			return orNotFound(err, "Project")
+		}
+		return do(tx)
+	})
+}
+
 // added answers POST with the new part.
-func added[T any](create createPart[T]) withProject {
+func added[T any](s *server, create createPart[T]) withProject {
 	return func(w http.ResponseWriter, r *http.Request, v viewer, p project) error {
 		in, err := readInput(w, r)
 		if err != nil {
 			return err
 		}
-		part, err := create(r.Context(), in, p)
-		if err != nil {
+		var part T
+		if err := s.onProject(r.Context(), p, func(tx pgx.Tx) (err error) {
+			part, err = create(r.Context(), tx, in, p)
+			return err
+		}); err != nil {
 			return err
 		}
 		return writeJSON(w, http.StatusCreated, part)
@@ -56,7 +71,7 @@ func added[T any](create createPart[T]) withProject {
 
 // changed answers PUT with the part as it is then; what names the kind when
 // there is no such part.
-func changed[T any](what string, update updatePart[T]) withProject {
+func changed[T any](s *server, what string, update updatePart[T]) withProject {
 	return func(w http.ResponseWriter, r *http.Request, v viewer, p project) error {
 		id, err := pathID(r, "id")
 		if err != nil {
@@ -66,9 +81,12 @@ func changed[T any](what string, update updatePart[T]) withProject {
 		if err != nil {
 			return err
 		}
-		part, err := update(r.Context(), in, p, id)
-		if err != nil {
+		var part T
+		if err := s.onProject(r.Context(), p, func(tx pgx.Tx) (err error) {
+			part, err = update(r.Context(), tx, in, p, id)
 			return orNotFound(err, what)
+		}); err != nil {
+			return err
 		}
 		return writeJSON(w, http.StatusOK, part)
 	}
@@ -91,16 +109,24 @@ func (s *server) deleted(what, sql string) withProject {
 }
 
 func (s *server) deletePart(ctx context.Context, what, sql string, p project, id int) error {
-	tag, err := s.db.Exec(ctx, sql, p.ID, id)
-	if err == nil && tag.RowsAffected() == 0 {
-		return fail(http.StatusNotFound, "%s not found", what)
-	}
-	return err
+	return s.onProject(ctx, p, func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, sql, p.ID, id)
+		if err == nil && tag.RowsAffected() == 0 {
+			return fail(http.StatusNotFound, "%s not found", what)
+		}
+		return err
+	})
+}
+
+// querier is the pool, or a transaction.
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
 // one runs a statement that returns one row.
-func one[T any](ctx context.Context, s *server, sql string, args ...any) (T, error) {
-	rows, err := s.db.Query(ctx, sql, args...)
+func one[T any](ctx context.Context, db querier, sql string, args ...any) (T, error) {
+	rows, err := db.Query(ctx, sql, args...)
 	if err != nil {
 		var none T
 		return none, err
@@ -125,33 +151,25 @@ const (
 	maxContent  = 100_000
 )
 
-// createStep adds a step, at the number given or at the end. It holds the
-// project's row, so that of two new steps at the end each gets a number.
-func (s *server) createStep(ctx context.Context, in *input, p project) (step, error) {
+// createStep adds a step, at the number given or at the end.
+func createStep(ctx context.Context, tx pgx.Tx, in *input, p project) (step, error) {
 	number := in.optionalInteger("step_number", nil, 1, 100_000)
 	title, content := in.text("title", 1, 255), in.text("content", 1, maxContent)
 	if err := in.err(); err != nil {
 		return step{}, err
 	}
-	var made step
-	var batch pgx.Batch
-	batch.Queue(`select from project where id = $1 for no key update`, p.ID)
-	batch.Queue(`
+	made, err := one[step](ctx, tx, `
 		insert into project_step (project_id, step_number, title, content)
 		values ($1, coalesce($2, (select coalesce(max(step_number), 0) + 1 from project_step where project_id = $1)), $3, $4)
-		returning `+stepColumns, p.ID, number, title, content).Query(func(rows pgx.Rows) (err error) {
-		made, err = pgx.CollectOneRow(rows, pgx.RowToStructByName[step])
-		return err
-	})
-	err := s.db.SendBatch(ctx, &batch).Close()
+		returning `+stepColumns, p.ID, number, title, content)
 	if _, taken := violates(err); taken {
 		return step{}, fail(http.StatusBadRequest, "Step number %d is taken; leave the number out to add the step at the end", *number)
 	}
 	return made, err
 }
 
-func (s *server) updateStep(ctx context.Context, in *input, p project, id int) (step, error) {
-	old, err := one[step](ctx, s, `select `+stepColumns+` from project_step where project_id = $1 and id = $2`, p.ID, id)
+func updateStep(ctx context.Context, tx pgx.Tx, in *input, p project, id int) (step, error) {
+	old, err := one[step](ctx, tx, `select `+stepColumns+` from project_step where project_id = $1 and id = $2`, p.ID, id)
 	if err != nil {
 		return step{}, err
 	}
@@ -159,18 +177,14 @@ func (s *server) updateStep(ctx context.Context, in *input, p project, id int) (
 	if err := in.err(); err != nil {
 		return step{}, err
 	}
-	return one[step](ctx, s, `update project_step set title = $3, content = $4 where project_id = $1 and id = $2 returning `+stepColumns,
+	return one[step](ctx, tx, `update project_step set title = $3, content = $4 where project_id = $1 and id = $2 returning `+stepColumns,
 		p.ID, id, title, content)
 }
 
 // putStepOrder answers PUT steps/reorder with the steps in their new order.
 func (s *server) putStepOrder(w http.ResponseWriter, r *http.Request, v viewer, p project) error {
-	in, err := readInput(w, r)
+	ids, err := readIDs(w, r)
 	if err != nil {
-		return err
-	}
-	ids := in.ids()
-	if err := in.err(); err != nil {
 		return err
 	}
 	if err := s.reorderSteps(r.Context(), p, ids); err != nil {
@@ -182,10 +196,7 @@ func (s *server) putStepOrder(w http.ResponseWriter, r *http.Request, v viewer, 
 // reorderSteps numbers a project's steps from 1 in the order of ids, which
 // must be all of them, once.
 func (s *server) reorderSteps(ctx context.Context, p project, ids []int) error {
-	return pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `select from project where id = $1 for no key update`, p.ID); err != nil {
-			return err
-		}
+	return s.onProject(ctx, p, func(tx pgx.Tx) error {
 		rows, err := tx.Query(ctx, `select id from project_step where project_id = $1 order by id`, p.ID)
 		if err != nil {
 			return err
@@ -233,20 +244,20 @@ func (in *input) bomFields(b *bomItem) {
 	b.Link = in.link("link", b.Link, 500)
 }
 
-func (s *server) createBOM(ctx context.Context, in *input, p project) (bomItem, error) {
+func createBOM(ctx context.Context, tx pgx.Tx, in *input, p project) (bomItem, error) {
 	b := bomItem{Quantity: 1}
 	in.bomFields(&b)
 	if err := in.err(); err != nil {
 		return bomItem{}, err
 	}
-	return one[bomItem](ctx, s, `
+	return one[bomItem](ctx, tx, `
 		insert into bill_of_material (project_id, item_name, description, quantity, price_cents, item_order, link)
 		values ($1, $2, $3, $4, $5, $6, $7) returning `+bomColumns,
 		p.ID, b.ItemName, b.Description, b.Quantity, b.PriceCents, b.ItemOrder, b.Link)
 }
 
-func (s *server) updateBOM(ctx context.Context, in *input, p project, id int) (bomItem, error) {
-	b, err := one[bomItem](ctx, s, `select `+bomColumns+` from bill_of_material where project_id = $1 and id = $2`, p.ID, id)
+func updateBOM(ctx context.Context, tx pgx.Tx, in *input, p project, id int) (bomItem, error) {
+	b, err := one[bomItem](ctx, tx, `select `+bomColumns+` from bill_of_material where project_id = $1 and id = $2`, p.ID, id)
 	if err != nil {
 		return bomItem{}, err
 	}
@@ -254,7 +265,7 @@ func (s *server) updateBOM(ctx context.Context, in *input, p project, id int) (b
 	if err := in.err(); err != nil {
 		return bomItem{}, err
 	}
-	return one[bomItem](ctx, s, `
+	return one[bomItem](ctx, tx, `
 		update bill_of_material set item_name = $3, description = $4, quantity = $5, price_cents = $6, item_order = $7, link = $8
 		where project_id = $1 and id = $2 returning `+bomColumns,
 		p.ID, id, b.ItemName, b.Description, b.Quantity, b.PriceCents, b.ItemOrder, b.Link)
@@ -285,14 +296,14 @@ const (
 	deleteComponent = `delete from project_component where project_id = $1 and id = $2`
 )
 
-func (s *server) addComponent(ctx context.Context, in *input, p project) (projectComponent, error) {
+func addComponent(ctx context.Context, tx pgx.Tx, in *input, p project) (projectComponent, error) {
 	id := in.integer("component_id", nil, 0, math.MaxInt32)
 	quantity := in.integer("quantity", ptr(1), 1, maxQuantity)
 	notes := in.optional("notes", nil, 5000)
 	if err := in.err(); err != nil {
 		return projectComponent{}, err
 	}
-	pc, err := one[projectComponent](ctx, s, `
+	pc, err := one[projectComponent](ctx, tx, `
 		with pc as (
 			insert into project_component (project_id, component_id, quantity, notes)
 			select $1, id, $3, $4 from component where id = $2 returning *
@@ -312,7 +323,7 @@ func (s *server) createComponent(ctx context.Context, in *input) (component, err
 	if err := in.err(); err != nil {
 		return component{}, err
 	}
-	c, err := one[component](ctx, s, `
+	c, err := one[component](ctx, s.db, `
 		insert into component (name, description, datasheet_url) values ($1, $2, $3)
 		returning id, name, description, datasheet_url, created_at`, name, description, datasheet)
 	if _, taken := violates(err); taken {
@@ -393,18 +404,18 @@ func (in *input) linkFields(l *link) {
 	l.Description = in.optional("description", l.Description, 5000)
 }
 
-func (s *server) createLink(ctx context.Context, in *input, p project) (link, error) {
+func createLink(ctx context.Context, tx pgx.Tx, in *input, p project) (link, error) {
 	var l link
 	in.linkFields(&l)
 	if err := in.err(); err != nil {
 		return link{}, err
 	}
-	return one[link](ctx, s, `insert into project_link (project_id, url, title, link_type, description) values ($1, $2, $3, $4, $5) returning `+linkColumns,
+	return one[link](ctx, tx, `insert into project_link (project_id, url, title, link_type, description) values ($1, $2, $3, $4, $5) returning `+linkColumns,
 		p.ID, l.URL, l.Title, l.LinkType, l.Description)
 }
 
-func (s *server) updateLink(ctx context.Context, in *input, p project, id int) (link, error) {
-	l, err := one[link](ctx, s, `select `+linkColumns+` from project_link where project_id = $1 and id = $2`, p.ID, id)
+func updateLink(ctx context.Context, tx pgx.Tx, in *input, p project, id int) (link, error) {
+	l, err := one[link](ctx, tx, `select `+linkColumns+` from project_link where project_id = $1 and id = $2`, p.ID, id)
 	if err != nil {
 		return link{}, err
 	}
@@ -412,7 +423,7 @@ func (s *server) updateLink(ctx context.Context, in *input, p project, id int) (
 	if err := in.err(); err != nil {
 		return link{}, err
 	}
-	return one[link](ctx, s, `
+	return one[link](ctx, tx, `
 		update project_link set url = $3, title = $4, link_type = $5, description = $6
 		where project_id = $1 and id = $2 returning `+linkColumns, p.ID, id, l.URL, l.Title, l.LinkType, l.Description)
 }
@@ -437,18 +448,18 @@ func (in *input) toolFields(t *tool) {
 	t.Notes = in.optional("notes", t.Notes, 5000)
 }
 
-func (s *server) createTool(ctx context.Context, in *input, p project) (tool, error) {
+func createTool(ctx context.Context, tx pgx.Tx, in *input, p project) (tool, error) {
 	var t tool
 	in.toolFields(&t)
 	if err := in.err(); err != nil {
 		return tool{}, err
 	}
-	return one[tool](ctx, s, `insert into tool_material (project_id, name, tool_type, notes) values ($1, $2, $3, $4) returning `+toolColumns,
+	return one[tool](ctx, tx, `insert into tool_material (project_id, name, tool_type, notes) values ($1, $2, $3, $4) returning `+toolColumns,
 		p.ID, t.Name, t.ToolType, t.Notes)
 }
 
-func (s *server) updateTool(ctx context.Context, in *input, p project, id int) (tool, error) {
-	t, err := one[tool](ctx, s, `select `+toolColumns+` from tool_material where project_id = $1 and id = $2`, p.ID, id)
+func updateTool(ctx context.Context, tx pgx.Tx, in *input, p project, id int) (tool, error) {
+	t, err := one[tool](ctx, tx, `select `+toolColumns+` from tool_material where project_id = $1 and id = $2`, p.ID, id)
 	if err != nil {
 		return tool{}, err
 	}
@@ -456,6 +467,6 @@ func (s *server) updateTool(ctx context.Context, in *input, p project, id int) (
 	if err := in.err(); err != nil {
 		return tool{}, err
 	}
-	return one[tool](ctx, s, `update tool_material set name = $3, tool_type = $4, notes = $5 where project_id = $1 and id = $2 returning `+toolColumns,
+	return one[tool](ctx, tx, `update tool_material set name = $3, tool_type = $4, notes = $5 where project_id = $1 and id = $2 returning `+toolColumns,
 		p.ID, id, t.Name, t.ToolType, t.Notes)
 }

@@ -151,17 +151,15 @@ func (s *server) loadProject(r *http.Request) (project, error) {
 }
 
 func (s *server) loadProjectByID(ctx context.Context, id int) (project, error) {
-	rows, err := s.db.Query(ctx, `
+	p, err := one[project](ctx, s.db, selectProject, id)
+	return p, orNotFound(err, "Project")
+}
+
+const selectProject = `
 		select p.id, p.title, p.description, p.author_id, u.username as author_username, p.status, p.background, p.code_link,
 		       p.difficulty_level, p.estimated_time, p.created_at, p.updated_at, p.view_count, p.download_count, p.like_count,
 		       p.comment_count, p.primary_image_id
-		from project p join "user" u on u.id = p.author_id where p.id = $1`, id)
-	if err != nil {
-		return project{}, err
-	}
-	p, err := pgx.CollectOneRow(rows, pgx.RowToStructByName[project])
-	return p, orNotFound(err, "Project")
-}
+		from project p join "user" u on u.id = p.author_id where p.id = $1`
 
 // loadDetail fetches everything that belongs to a project in one trip.
 func (s *server) loadDetail(ctx context.Context, p project) (projectDetail, error) {
@@ -268,24 +266,31 @@ func (s *server) createProject(ctx context.Context, in *input, v viewer) (id int
 	return id, err
 }
 
-// updateProject changes the fields that in holds.
+// updateProject changes the fields that in holds, of the project as it is by
+// then: two changes of different fields at once both count.
 func (s *server) updateProject(ctx context.Context, in *input, p project) error {
-	in.projectFields(&p)
-	tags := in.tags()
-	if err := in.err(); err != nil {
-		return err
-	}
-	var batch pgx.Batch
-	batch.Queue(`
-		update project set title = $2, description = $3, background = $4, code_link = $5, difficulty_level = $6, estimated_time = $7, updated_at = now()
-		where id = $1`, p.ID, p.Title, p.Description, p.Background, p.CodeLink, p.DifficultyLevel, p.EstimatedTime)
-	if tags != nil {
-		batch.Queue(`delete from project_tag where project_id = $1 and tag_name <> all ($2)`, p.ID, tags)
+	return s.onProject(ctx, p, func(tx pgx.Tx) error {
+		p, err := one[project](ctx, tx, selectProject, p.ID)
+		if err != nil {
+			return err
+		}
+		in.projectFields(&p)
+		tags := in.tags()
+		if err := in.err(); err != nil {
+			return err
+		}
+		var batch pgx.Batch
 		batch.Queue(`
-			insert into project_tag (project_id, tag_name) select $1, name from unnest($2::text[]) with ordinality as given (name, place) order by place
-			on conflict do nothing`, p.ID, tags)
-	}
-	return s.db.SendBatch(ctx, &batch).Close()
+			update project set title = $2, description = $3, background = $4, code_link = $5, difficulty_level = $6, estimated_time = $7, updated_at = now()
+			where id = $1`, p.ID, p.Title, p.Description, p.Background, p.CodeLink, p.DifficultyLevel, p.EstimatedTime)
+		if tags != nil {
+			batch.Queue(`delete from project_tag where project_id = $1 and tag_name <> all ($2)`, p.ID, tags)
+			batch.Queue(`
+				insert into project_tag (project_id, tag_name) select $1, name from unnest($2::text[]) with ordinality as given (name, place) order by place
+				on conflict do nothing`, p.ID, tags)
+		}
+		return tx.SendBatch(ctx, &batch).Close()
+	})
 }
 
 // answerDetail writes a project as it now stands in the database.
@@ -348,29 +353,38 @@ func (s *server) countView(r *http.Request, v viewer, p *project) error {
 	if !p.published() || p.AuthorID == v.ID || r.Method != http.MethodGet {
 		return nil
 	}
-	return s.db.QueryRow(r.Context(), `update project set view_count = view_count + 1 where id = $1 returning view_count`, p.ID).Scan(&p.ViewCount)
+	err := s.db.QueryRow(r.Context(), `update project set view_count = view_count + 1 where id = $1 returning view_count`, p.ID).Scan(&p.ViewCount)
+	return orNotFound(err, "Project")
 }
 
 // dropProject deletes a project, its likes and comments, and then its stored
-// files.
+// files. It takes the row first, so that nothing is added meanwhile.
 func (s *server) dropProject(ctx context.Context, p project) error {
 	var files, images []string
-	var batch pgx.Batch
-	names := func(list *[]string, sql string) {
-		batch.Queue(sql, p.ID).Query(func(rows pgx.Rows) (err error) {
+	names := func(list *[]string) func(rows pgx.Rows) error {
+		return func(rows pgx.Rows) (err error) {
 			*list, err = pgx.CollectRows(rows, pgx.RowTo[string])
 			return err
-		})
+		}
 	}
-	// The deletions below touch the project's row, and each touch checks again
-	// that its picture exists.
-	batch.Queue(`update project set primary_image_id = null where id = $1`, p.ID)
-	names(&files, `delete from project_file where project_id = $1 returning filename`)
-	names(&images, `delete from project_image where project_id = $1 returning filename`)
-	batch.Queue(`delete from "like" where entity_type = 'project' and entity_id = $1`, p.ID)
-	batch.Queue(`delete from comment where entity_type = 'project' and entity_id = $1`, p.ID)
-	batch.Queue(`delete from project where id = $1`, p.ID)
-	if err := s.db.SendBatch(ctx, &batch).Close(); err != nil {
+	err := pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
+		// Another time than the rest: what is deleted below is what is there once
+		// the lock is held.
+		if _, err := tx.Exec(ctx, `select from project where id = $1 for update`, p.ID); err != nil {
+			return err
+		}
+		var batch pgx.Batch
+		// Deleting the parts touches the project's row, and each touch checks
+		// again that its picture exists.
+		batch.Queue(`update project set primary_image_id = null where id = $1`, p.ID)
+		batch.Queue(`delete from project_file where project_id = $1 returning filename`, p.ID).Query(names(&files))
+		batch.Queue(`delete from project_image where project_id = $1 returning filename`, p.ID).Query(names(&images))
+		batch.Queue(`delete from "like" where entity_type = 'project' and entity_id = $1`, p.ID)
+		batch.Queue(`delete from comment where entity_type = 'project' and entity_id = $1`, p.ID)
+		batch.Queue(`delete from project where id = $1`, p.ID)
+		return tx.SendBatch(ctx, &batch).Close()
+	})
+	if err != nil {
 		return err
 	}
 	s.removeStored(fileFolder, files...)
@@ -389,14 +403,16 @@ func (s *server) deleteProject(w http.ResponseWriter, r *http.Request, v viewer,
 
 // setStatus publishes a project or takes it back; of two at once, one wins.
 func (s *server) setStatus(ctx context.Context, p project, status string) error {
-	tag, err := s.db.Exec(ctx, `update project set status = $2, updated_at = now() where id = $1 and status <> $2`, p.ID, status)
-	if err == nil && tag.RowsAffected() == 0 {
-		if status == "draft" {
-			return fail(http.StatusBadRequest, "Project is already a draft")
+	return s.onProject(ctx, p, func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, `update project set status = $2, updated_at = now() where id = $1 and status <> $2`, p.ID, status)
+		if err == nil && tag.RowsAffected() == 0 {
+			if status == "draft" {
+				return fail(http.StatusBadRequest, "Project is already a draft")
+			}
+			return fail(http.StatusBadRequest, "Project is already published")
 		}
-		return fail(http.StatusBadRequest, "Project is already published")
-	}
-	return err
+		return err
+	})
 }
 
 // switchStatus answers publish and unpublish.
@@ -451,7 +467,7 @@ func (in *input) galleryQuery() galleryQuery {
 		Page:     in.integer("page", ptr(1), 1, 1_000_000),
 		PerPage:  in.integer("per_page", ptr(20), 1, 100),
 	}
-	if in.has("status_filter") {
+	if in.optional("status_filter", nil, 20) != nil {
 		q.Status = in.choice("status_filter", "", "draft", "published")
 	}
 	return q

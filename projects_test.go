@@ -276,7 +276,7 @@ func TestGallery(t *testing.T) {
 		{nobody, "?tag=water", ""},
 		{alice, "?tag=water", "Boat"},
 		{nobody, "?author_id=1", "Arm"},
-		{nobody, "?author_id=", "Car Arm"},
+		{nobody, "?status_filter=&tag=&author_id=&search=&sort=&page=&per_page=", "Car Arm"},
 		{nobody, "?search=CAR", "Car"},
 		{nobody, "?search=100%25", "Car Arm"},
 		{nobody, "?search=1%25of", ""},
@@ -305,7 +305,7 @@ func TestGallery(t *testing.T) {
 
 	nobody.get("/api/projects?status_filter=draft").detail(http.StatusUnauthorized, "Missing token")
 	for query, msg := range map[string]string{
-		"status_filter=all": "Status filter must be one of: draft, published", "status_filter=": "Status filter must be one of", "sort=x": "Sort must be one of",
+		"status_filter=all": "Status filter must be one of: draft, published", "sort=x": "Sort must be one of",
 		"page=0": "Page must be from 1", "page=x": "Page must be a whole number", "per_page=101": "Per page must be from 1 to 100", "author_id=x": "Author id must be",
 		"search=" + strings.Repeat("x", 201): "Search must have at most 200", "page=1.5": "Page must be a whole number", "search=%00": "NUL", "tag=%ff": "UTF-8",
 	} {
@@ -399,6 +399,11 @@ func TestSteps(t *testing.T) {
 		ID         int
 		StepNumber int `json:"step_number"`
 	}
+	var texts []string
+	for _, id := range all {
+		texts = append(texts, fmt.Sprint(id))
+	}
+	alice.put(list+"/reorder", texts).want(http.StatusOK)
 	alice.put(list+"/reorder", all).want(http.StatusOK).into(&steps)
 	for i, s := range steps {
 		same(t, "order", s.ID == all[i] && s.StepNumber == i+1, true)
@@ -511,5 +516,86 @@ func TestSlug(t *testing.T) {
 		strings.Repeat("x", 100): strings.Repeat("x", 60),
 	} {
 		same(t, "slug of "+title, slug(title), want)
+	}
+}
+
+// Whatever happens to a project at once, every answer is one that makes sense,
+// and nothing is left of it at the end.
+func TestRacesOnAProject(t *testing.T) {
+	t.Parallel()
+	st := newSite(t)
+	alice, bob := st.member("alice"), st.member("bob")
+	for range 8 {
+		id := alice.draft("Robot")
+		path := fmt.Sprintf("/api/projects/%d", id)
+		alice.post(path+"/publish", nil).want(http.StatusOK)
+		var steps []int
+		for range 3 {
+			steps = append(steps, alice.post(path+"/steps", partKinds["steps"]).want(http.StatusCreated).id())
+		}
+		first := alice.post(path+"/images", form().file("image", "a.png", picture(t, "png", 4, 4))).want(http.StatusCreated).id()
+		second := alice.post(path+"/images", form().file("image", "b.png", picture(t, "png", 4, 4))).want(http.StatusCreated).id()
+		entity := map[string]any{"entity_type": "project", "entity_id": id, "content": "Hello"}
+		comment := bob.post("/interact/entity/comment", entity).want(http.StatusOK).id()
+		bob.post("/api/likes/entity", entity).want(http.StatusCreated)
+		race := []func() *answer{
+			func() *answer { return alice.put(path+"/steps/reorder", steps) },
+			func() *answer {
+				return alice.put(fmt.Sprintf("%s/steps/%d", path, steps[0]), map[string]any{"title": "New"})
+			},
+			func() *answer { return alice.delete(fmt.Sprintf("%s/steps/%d", path, steps[2])) },
+			func() *answer { return alice.put(fmt.Sprintf("%s/images/%d/primary", path, second), nil) },
+			func() *answer { return alice.delete(fmt.Sprintf("%s/images/%d", path, first)) },
+			func() *answer { return alice.delete(fmt.Sprintf("%s/images/%d", path, second)) },
+			func() *answer { return alice.post(path+"/files", form().file("file", "a.py", []byte("x"))) },
+			func() *answer { return alice.post(path+"/bom", partKinds["bom"]) },
+			func() *answer { return alice.put(path, map[string]any{"tags": []string{"a", "b"}}) },
+			func() *answer { return alice.post(path+"/unpublish", nil) },
+			func() *answer { return bob.get(path) },
+			func() *answer { return bob.post("/interact/entity/comment", entity) },
+			func() *answer { return bob.delete(fmt.Sprintf("/interact/comments/%d", comment)) },
+			func() *answer { return alice.post(fmt.Sprintf("/interact/comments/%d/like", comment), nil) },
+			func() *answer { return alice.post("/api/likes/entity", entity) },
+			func() *answer { return alice.delete(path) },
+		}
+		var group sync.WaitGroup
+		for _, do := range race {
+			group.Go(func() {
+				if a := do(); a.status >= 500 {
+					t.Errorf("%s: %d %s", a.request, a.status, a.body)
+				}
+			})
+		}
+		group.Wait()
+		alice.get(path).want(http.StatusNotFound)
+	}
+	same(t, "rows that are left", st.count(`select (select count(*) from "like") + (select count(*) from comment) + (select count(*) from project_image)`), 0)
+	same(t, "files that are left", st.stored(), 0)
+}
+
+// Two changes of different fields at once both count.
+func TestParallelUpdates(t *testing.T) {
+	t.Parallel()
+	st := newSite(t)
+	alice := st.member("alice")
+	id := alice.draft("Robot")
+	for i := range 10 {
+		var group sync.WaitGroup
+		for _, field := range []string{"title", "description", "background"} {
+			group.Go(func() {
+				alice.put(fmt.Sprintf("/api/projects/%d", id), map[string]any{field: fmt.Sprint(field, i)}).want(http.StatusOK)
+			})
+			if field == "title" {
+				continue
+			}
+			group.Go(func() {
+				alice.do(http.MethodPatch, "/accounts/me", map[string]any{map[string]string{"description": "firstname", "background": "lastname"}[field]: fmt.Sprint(i)}).want(http.StatusOK)
+			})
+		}
+		group.Wait()
+		d := alice.project(id)
+		same(t, "all fields", d.Title+d.Description+*d.Background, fmt.Sprintf("title%[1]ddescription%[1]dbackground%[1]d", i))
+		me := alice.get("/accounts/me").fields()
+		same(t, "both names", fmt.Sprint(me["firstname"], me["lastname"]), fmt.Sprintf("%[1]d%[1]d", i))
 	}
 }

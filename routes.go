@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"embed"
 	"log/slog"
 	"net/http"
@@ -25,6 +26,8 @@ type server struct {
 	templates map[string]*template.Template
 	limiter   *limiter
 	hasher    *hasher
+	liked     ranking[likedPage]
+	viewed    ranking[pageViews]
 	now       func() time.Time
 	log       *slog.Logger
 }
@@ -42,8 +45,11 @@ func newServer(cfg config, db *pgxpool.Pool, st *storage, now func() time.Time, 
 // handler is the whole server: one line a route, with who may use it.
 func (s *server) handler() http.Handler {
 	mux := http.NewServeMux()
-	api := func(pattern string, h handler) { mux.Handle(oneLine(pattern), s.answers(h, false)) }
-	page := func(pattern string, h handler) { mux.Handle(oneLine(pattern), s.answers(h, true)) }
+	api := func(pattern string, h handler) { mux.Handle(oneLine(pattern), s.answers(prompt(h), false)) }
+	page := func(pattern string, h handler) { mux.Handle(oneLine(pattern), s.answers(prompt(h), true)) }
+	// A transfer takes as long as its bytes do.
+	transfer := func(pattern string, h handler) { mux.Handle(oneLine(pattern), s.answers(h, false)) }
+	slowPage := func(pattern string, h handler) { mux.Handle(oneLine(pattern), s.answers(h, true)) }
 
 	// Accounts
 	api("POST   /accounts/register", s.limited(registerLimit, s.register))
@@ -108,51 +114,51 @@ func (s *server) handler() http.Handler {
 	api("PUT    /api/projects/{project}/publish", s.author("publish", s.switchStatus("published", "Project published")))
 	api("POST   /api/projects/{project}/unpublish", s.author("unpublish", s.switchStatus("draft", "Project unpublished")))
 	api("PUT    /api/projects/{project}/unpublish", s.author("unpublish", s.switchStatus("draft", "Project unpublished")))
-	api("GET    /api/projects/{project}/download", s.visible(s.downloadProject))
+	transfer("GET /api/projects/{project}/download", s.visible(s.downloadProject))
 	api("GET    /api/tags", s.showTags)
 	api("GET    /api/components/search", s.searchComponents)
 	api("POST   /api/components", s.signedIn(s.postComponent))
 
 	api("GET    /api/projects/{project}/steps", s.visible(listOf[step](s, listSteps)))
-	api("POST   /api/projects/{project}/steps", s.author("add steps to", added(s.createStep)))
+	api("POST   /api/projects/{project}/steps", s.author("add steps to", added(s, createStep)))
 	api("PUT    /api/projects/{project}/steps/reorder", s.author("reorder the steps of", s.putStepOrder))
-	api("PUT    /api/projects/{project}/steps/{id}", s.author("change steps of", changed("Step", s.updateStep)))
+	api("PUT    /api/projects/{project}/steps/{id}", s.author("change steps of", changed(s, "Step", updateStep)))
 	api("DELETE /api/projects/{project}/steps/{id}", s.author("delete steps from", s.deleted("Step", deleteStep)))
 
 	api("GET    /api/projects/{project}/bom", s.visible(listOf[bomItem](s, listBOM)))
-	api("POST   /api/projects/{project}/bom", s.author("add materials to", added(s.createBOM)))
-	api("PUT    /api/projects/{project}/bom/{id}", s.author("change materials of", changed("BOM item", s.updateBOM)))
+	api("POST   /api/projects/{project}/bom", s.author("add materials to", added(s, createBOM)))
+	api("PUT    /api/projects/{project}/bom/{id}", s.author("change materials of", changed(s, "BOM item", updateBOM)))
 	api("DELETE /api/projects/{project}/bom/{id}", s.author("delete materials from", s.deleted("BOM item", deleteBOM)))
 
 	api("GET    /api/projects/{project}/components", s.visible(listOf[projectComponent](s, listComponents)))
-	api("POST   /api/projects/{project}/components", s.author("add components to", added(s.addComponent)))
+	api("POST   /api/projects/{project}/components", s.author("add components to", added(s, addComponent)))
 	api("DELETE /api/projects/{project}/components/{id}", s.author("delete components from", s.deleted("Component", deleteComponent)))
 
 	api("GET    /api/projects/{project}/links", s.visible(listOf[link](s, listLinks)))
-	api("POST   /api/projects/{project}/links", s.author("add links to", added(s.createLink)))
-	api("PUT    /api/projects/{project}/links/{id}", s.author("change links of", changed("Link", s.updateLink)))
+	api("POST   /api/projects/{project}/links", s.author("add links to", added(s, createLink)))
+	api("PUT    /api/projects/{project}/links/{id}", s.author("change links of", changed(s, "Link", updateLink)))
 	api("DELETE /api/projects/{project}/links/{id}", s.author("delete links from", s.deleted("Link", deleteLink)))
 
 	api("GET    /api/projects/{project}/tools", s.visible(listOf[tool](s, listTools)))
-	api("POST   /api/projects/{project}/tools", s.author("add tools to", added(s.createTool)))
-	api("PUT    /api/projects/{project}/tools/{id}", s.author("change tools of", changed("Tool", s.updateTool)))
+	api("POST   /api/projects/{project}/tools", s.author("add tools to", added(s, createTool)))
+	api("PUT    /api/projects/{project}/tools/{id}", s.author("change tools of", changed(s, "Tool", updateTool)))
 	api("DELETE /api/projects/{project}/tools/{id}", s.author("delete tools from", s.deleted("Tool", deleteTool)))
 
 	api("GET    /api/projects/{project}/files", s.visible(listOf[projectFile](s, listFiles)))
-	api("POST   /api/projects/{project}/files", s.author("add files to", s.postFile))
-	api("GET    /api/projects/{project}/files/{id}/download", s.visible(s.serveFile))
+	transfer("POST /api/projects/{project}/files", s.author("add files to", s.postFile))
+	transfer("GET /api/projects/{project}/files/{id}/download", s.visible(s.serveFile))
 	api("DELETE /api/projects/{project}/files/{id}", s.author("delete files from", s.deletedUpload("File", fileFolder, deleteFile)))
 
 	api("GET    /api/projects/{project}/images", s.visible(s.listProjectImages))
-	api("POST   /api/projects/{project}/images", s.author("add images to", s.postImage))
-	api("GET    /api/projects/{project}/images/{id}", s.visible(s.serveImage))
-	api("GET    /api/projects/{project}/images/{id}/file", s.visible(s.serveImage))
+	transfer("POST /api/projects/{project}/images", s.author("add images to", s.postImage))
+	transfer("GET /api/projects/{project}/images/{id}", s.visible(s.serveImage))
+	transfer("GET /api/projects/{project}/images/{id}/file", s.visible(s.serveImage))
 	api("PUT    /api/projects/{project}/images/{id}/primary", s.author("choose the picture of", s.putPrimary))
 	api("PUT    /api/projects/{project}/primary-image/{id}", s.author("choose the picture of", s.putPrimary))
 	api("DELETE /api/projects/{project}/images/{id}", s.author("delete images from", s.deletedUpload("Image", imageFolder, deleteImage)))
 
 	// Pages for people
-	s.addPages(page)
+	s.addPages(page, slowPage)
 
 	// Health
 	api("GET    /health", s.health)
@@ -173,12 +179,25 @@ func (s *server) answers(h handler, page bool) http.Handler {
 	})
 }
 
-// urlField is the page that the field "url" names.
-func urlField(in *input) target { return pageTarget(in.pageURL()) }
+// promptness is how long an answer may take that moves no file: a database that
+// hangs must not hang the clients too.
+const promptness = 8 * time.Second
 
-// refreshed answers the endpoints that once refreshed a view of the counts;
-// the counts are always fresh now.
+func prompt(next handler) handler {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		ctx, cancel := context.WithTimeout(r.Context(), promptness)
+		defer cancel()
+		return next(w, r.WithContext(ctx))
+	}
+}
+
+// urlField is the page that the field "url" names.
+func urlField(in *input) target { return pageTarget(in.pageURL("url")) }
+
+// refreshed answers the endpoints that bring the rankings up to date.
 func (s *server) refreshed(w http.ResponseWriter, r *http.Request, v viewer) error {
+	s.liked.forget()
+	s.viewed.forget()
 	return writeJSON(w, http.StatusOK, message{"The counts are up to date"})
 }
 
@@ -191,7 +210,9 @@ func (s *server) health(w http.ResponseWriter, r *http.Request) error {
 		Database string `json:"database"`
 	}
 	w.Header().Set("Cache-Control", "no-store")
-	if err := s.db.Ping(r.Context()); err != nil {
+	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
+	defer cancel()
+	if err := s.db.Ping(ctx); err != nil {
 		infoOf(r).err = err
 		w.Header().Set("Retry-After", "5")
 		return writeJSON(w, http.StatusServiceUnavailable, state{"unhealthy", "chatter", "The database does not answer", "unavailable"})

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // The folders of the storage.
@@ -25,6 +26,14 @@ func openStorage(dir string) (*storage, error) {
 	for _, folder := range []string{fileFolder, imageFolder, pictureFolder} {
 		if err := os.MkdirAll(filepath.Join(dir, folder), 0o755); err != nil {
 			return nil, fmt.Errorf("UPLOAD_DIR can't be written: %w", err)
+		}
+		// What a killed server was in the middle of; another server's uploads are
+		// younger than this.
+		left, _ := filepath.Glob(filepath.Join(dir, folder, ".upload-*")) // the pattern is well formed
+		for _, path := range left {
+			if info, err := os.Stat(path); err == nil && time.Since(info.ModTime()) > 24*time.Hour {
+				_ = os.Remove(path)
+			}
 		}
 	}
 	return &storage{dir}, nil
@@ -54,7 +63,9 @@ func (st *storage) save(folder, name string, r io.Reader, limit int64) (size int
 		err = os.Rename(temp.Name(), filepath.Join(dir, name))
 	}
 	if err == nil {
-		err = syncDir(dir)
+		if err = syncDir(dir); err != nil {
+			_ = os.Remove(filepath.Join(dir, name))
+		}
 	}
 	return size, err
 }

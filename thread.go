@@ -180,9 +180,6 @@ func (s *server) sendLike(w http.ResponseWriter, r *http.Request, v viewer) erro
 	if err := in.err(); err != nil {
 		return err
 	}
-	if err := s.checkVisible(r.Context(), t, v); err != nil {
-		return err
-	}
 	liked, count, err := s.toggleLike(r.Context(), t, v)
 	if err != nil {
 		return err
