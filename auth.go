@@ -265,12 +265,13 @@ func (s *server) admin(next withViewer) handler {
 type hasher struct {
 	memory, time uint32
 	slots        chan struct{}
+	worked       func(algorithm string) // for tests: told of every hash that is computed
 }
 
 // newHasher takes the memory in KiB and the number of passes. OWASP's Password
 // Storage Cheat Sheet recommends 19456 and 2 with one lane.
 func newHasher(memory, time uint32) *hasher {
-	return &hasher{memory, time, make(chan struct{}, 4)}
+	return &hasher{memory, time, make(chan struct{}, 4), func(string) {}}
 }
 
 // hash returns a password's hash as a PHC string.
@@ -290,6 +291,7 @@ func (h *hasher) key(ctx context.Context, password string, salt []byte, memory, 
 		return nil, err
 	}
 	defer h.done()
+	h.worked("argon2id")
 	return argon2.IDKey([]byte(password), salt, time, memory, 1, 32), nil
 }
 
@@ -309,11 +311,12 @@ func (h *hasher) done() { <-h.slots }
 // says that the hash should be made anew from the password. An empty hash
 // costs as much as another and never fits.
 func (h *hasher) verify(ctx context.Context, password, hash string) (ok, outdated bool, err error) {
-	if strings.HasPrefix(hash, "$2") {
+	if isBcrypt(hash) {
 		if err := h.wait(ctx); err != nil {
 			return false, false, err
 		}
 		defer h.done()
+		h.worked("bcrypt")
 		short := []byte(password)[:min(72, len(password))]
 		return bcrypt.CompareHashAndPassword([]byte(hash), short) == nil, true, nil
 	}
@@ -335,6 +338,23 @@ func (h *hasher) verify(ctx context.Context, password, hash string) (ok, outdate
 
 // maxPassword bounds the work of hashing.
 const maxPassword = 1024
+
+func isBcrypt(hash string) bool { return strings.HasPrefix(hash, "$2") }
+
+// nobodysHash is a bcrypt hash of the older service's cost that no password
+// fits.
+const nobodysHash = "$2b$12$....................................................."
+
+// even does the work that a failed comparison with hash has left out, so that
+// its time does not tell whose hash is an old one, and so who exists.
+func (h *hasher) even(ctx context.Context, password, hash string) error {
+	other := nobodysHash
+	if isBcrypt(hash) {
+		other = ""
+	}
+	_, _, err := h.verify(ctx, password, other)
+	return err
+}
 
 // password reads a new password and checks it by the rules, one message for
 // each that is broken.
@@ -388,6 +408,17 @@ func (s *server) signIn(ctx context.Context, in *input, c client) (username, tok
 	ok, outdated, err := s.hasher.verify(ctx, password, account.HashedPassword)
 	if err != nil {
 		return "", "", err
+	}
+	if !ok {
+		var older bool // as long as there is one old hash left
+		if err := s.db.QueryRow(ctx, `select exists (select from "user" where hashed_password like '$2%')`).Scan(&older); err != nil {
+			return "", "", err
+		}
+		if older {
+			if err := s.hasher.even(ctx, password, account.HashedPassword); err != nil {
+				return "", "", err
+			}
+		}
 	}
 	if !ok || account.Status != "active" {
 		s.log.Warn("sign-in failed", "name", name, "address", c.address)

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -259,6 +260,43 @@ func TestOldPasswordHashesAreRenewed(t *testing.T) {
 	alice.post("/api/login", url.Values{"username": {"alice"}, "password": {long}}).want(http.StatusOK)
 	// From now on every byte counts.
 	alice.post("/api/login", url.Values{"username": {"alice"}, "password": {long[:72]}}).want(http.StatusUnauthorized)
+}
+
+// A failed sign-in costs the same work whoever it is for: nobody, an account
+// with an old hash, one with a new hash, and one that is inactive.
+func TestFailedSignInsCostTheSame(t *testing.T) {
+	t.Parallel()
+	st := newSite(t)
+	for _, name := range []string{"older", "newer", "inactive"} {
+		st.member(name)
+	}
+	hash, err := bcrypt.GenerateFromPassword([]byte(testPassword), bcrypt.MinCost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	st.exec(`update "user" set status = 'inactive' where username = 'inactive'`)
+	same(t, "nobody's hash", bcrypt.CompareHashAndPassword([]byte(nobodysHash), []byte("x")), bcrypt.ErrMismatchedHashAndPassword)
+	costs, err := bcrypt.Cost([]byte(nobodysHash))
+	same(t, "its cost", err == nil && costs == 12 && len(nobodysHash) == len(hash), true)
+	var mu sync.Mutex
+	work := map[string]int{}
+	st.hasher.worked = func(algorithm string) {
+		mu.Lock()
+		defer mu.Unlock()
+		work[algorithm]++
+	}
+	cost := func(name string) string {
+		clear(work)
+		st.visitor().post("/api/login", url.Values{"username": {name}, "password": {"Wrong-1-Password"}}).want(http.StatusUnauthorized)
+		return fmt.Sprint(work)
+	}
+	for _, name := range []string{"newer", "inactive", "nobody"} {
+		same(t, "without old hashes: "+name, cost(name), "map[argon2id:1]")
+	}
+	st.exec(`update "user" set hashed_password = $1 where username = 'older'`, string(hash))
+	for _, name := range []string{"older", "newer", "inactive", "nobody"} {
+		same(t, "with an old hash: "+name, cost(name), "map[argon2id:1 bcrypt:1]")
+	}
 }
 
 // The hash was made by the reference implementation's Python binding.

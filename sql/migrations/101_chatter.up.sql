@@ -14,6 +14,9 @@ create unique index user_email_lower_key on "user" (lower(email)) where not case
 create index user_username_lower_idx on "user" (lower(username));
 create index user_email_lower_idx on "user" (lower(email));
 
+-- The accounts that have not signed in since the older service.
+create index user_older_hash_idx on "user" (id) where hashed_password like '$2%';
+
 -- A page that was renamed answers under its old URL as well.
 create table page_alias (
     old_url    varchar primary key,
