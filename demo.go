@@ -84,6 +84,9 @@ func fillDemo(ctx context.Context, base, operator string, out io.Writer) error {
 	for _, p := range site.People {
 		err := d.call(http.MethodPost, "/accounts/register", "", map[string]any{
 			"username": p.Username, "firstname": p.Firstname, "lastname": p.Lastname, "email": p.Email, "password": demoPassword}, nil)
+		if hasStatus(err, http.StatusTooManyRequests) {
+			return fmt.Errorf("the server does not know this command as its operator's; run it with the server's SECRET_KEY or DATA_DIR: %w", err)
+		}
 		if err != nil && !hasStatus(err, http.StatusBadRequest) { // 400: there already
 			return err
 		}
