@@ -140,8 +140,8 @@ func (s *server) updateAccount(ctx context.Context, v viewer, in *input, c clien
 		if a, err = one[account](ctx, tx, selectAccount+` for no key update`, v.ID); err != nil {
 			return err
 		}
-		a.Firstname = in.updated("firstname", a.Firstname, 1, 100)
-		a.Lastname = in.updated("lastname", a.Lastname, 0, 100)
+		a.Firstname = in.updated("firstname", a.ID, a.Firstname, 1, 100)
+		a.Lastname = in.updated("lastname", a.ID, a.Lastname, 0, 100)
 		a.DateOfBirth = in.date("date_of_birth", a.DateOfBirth)
 		a.Email = in.email("email", &a.Email)
 		a.Location = in.optional("location", a.Location, 100)

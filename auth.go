@@ -222,17 +222,25 @@ func (s *server) setSignIn(w http.ResponseWriter, username, token string) {
 	}
 }
 
+// promptViewerOf is viewerOf with the time that a database may take even where
+// a file is moved afterwards.
+func (s *server) promptViewerOf(w http.ResponseWriter, r *http.Request) (viewer, error) {
+	ctx, cancel := context.WithTimeout(r.Context(), promptness)
+	defer cancel()
+	return s.viewerOf(w, r.WithContext(ctx))
+}
+
 // withViewer is a handler that wants to know who asks.
 type withViewer func(w http.ResponseWriter, r *http.Request, v viewer) error
 
 // open lets everybody in, signed in or not.
 func (s *server) open(next withViewer) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		v, err := s.viewerOf(w, r)
+		v, err := s.promptViewerOf(w, r)
 		if err != nil && err != errMissingToken && err != errBadToken {
 			return err
 		}
-		infoOf(r).user = v.Username
+		infoOf(r).viewer = v
 		return next(w, r, v)
 	}
 }
@@ -240,11 +248,11 @@ func (s *server) open(next withViewer) handler {
 // signedIn lets in who is signed in.
 func (s *server) signedIn(next withViewer) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		v, err := s.viewerOf(w, r)
+		v, err := s.promptViewerOf(w, r)
 		if err != nil {
 			return err
 		}
-		infoOf(r).user = v.Username
+		infoOf(r).viewer = v
 		w.Header().Set("Cache-Control", "no-store")
 		return next(w, r, v)
 	}
@@ -393,7 +401,7 @@ func (s *server) signIn(ctx context.Context, in *input, c client) (username, tok
 	rows, err := s.db.Query(ctx, `
 		select id, username, hashed_password, status from "user"
 		where lower(username) = lower($1) or lower(email) = lower($1)
-		order by username = $1 desc, email = $1 desc, case_double, lower(username) = lower($1) desc
+		order by username = $1 desc, email = $1 desc, username_double or email_double, lower(username) = lower($1) desc
 		limit 1`, name)
 	if err != nil {
 		return "", "", err
@@ -421,7 +429,8 @@ func (s *server) signIn(ctx context.Context, in *input, c client) (username, tok
 		}
 	}
 	if !ok || account.Status != "active" {
-		s.log.Warn("sign-in failed", "name", name, "address", c.address)
+		// What was typed for a name is often the password.
+		s.log.Warn("sign-in failed", "user", account.Username, "address", c.address)
 		return "", "", errBadCredentials
 	}
 	var newHash *string
@@ -436,9 +445,12 @@ func (s *server) signIn(ctx context.Context, in *input, c client) (username, tok
 	err = s.db.QueryRow(ctx, `
 		with seen as (
 			update "user" set last_login = $2, hashed_password = coalesce($3, hashed_password) where id = $1
+		), over as (
+			delete from session where user_id = $1 and (last_seen_at <= $6 or created_at <= $7)
 		)
 		insert into session (user_id, created_at, last_seen_at, ip_address, user_agent) values ($1, $2, $2, $4, $5)
-		returning id`, account.ID, s.now().UTC(), newHash, c.address, c.userAgent).Scan(&session)
+		returning id`, account.ID, s.now().UTC(), newHash, c.address, c.userAgent,
+		s.now().UTC().Add(-sessionIdle), s.now().UTC().Add(-sessionAbsolute)).Scan(&session)
 	return account.Username, s.newToken(account.Username, session), err
 }
 

@@ -58,8 +58,8 @@ func TestConfigDefaults(t *testing.T) {
 	same(t, "proxies", len(c.trustedProxies) == 3 && c.trustedProxies[1].Bits() == 32, true)
 	same(t, "JSON logs", c.logJSON && c.host == "", true)
 	same(t, "database", c.databaseURL, "postgresql://u:p@db/x")
-	same(t, "redacted", redact(c.databaseURL), "postgresql://u:xxxxx@db/x")
-	same(t, "redacted words", redact("host=db password=p dbname=x"), "host=db dbname=x")
+	same(t, "redacted", redact(c.databaseURL), "x on db:5432 as u")
+	same(t, "redacted words", redact("host=db password='p q' dbname=x user=u"), "x on db:5432 as u")
 }
 
 // A setting that can't be used is refused in a sentence that names it.

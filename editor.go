@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -247,12 +246,7 @@ func (s *server) sendPart(w http.ResponseWriter, r *http.Request, v viewer, p pr
 func (s *server) changePart(w http.ResponseWriter, r *http.Request, p project, kind partKind, id int) (*input, error) {
 	in := &input{}
 	if id == 0 && kind.upload != nil {
-		err := kind.upload(w, r, p)
-		if err != nil {
-			// A browser shows the answer only after it has sent everything.
-			_, _ = io.CopyN(io.Discard, r.Body, 2*fileUploads.limit)
-		}
-		return in, err
+		return in, kind.upload(w, r, p)
 	}
 	in, err := readForm(w, r)
 	if err != nil {
@@ -323,6 +317,7 @@ func changesOne(tag pgconn.CommandTag, err error) error {
 func (s *server) addNamedComponent(ctx context.Context, in *input, p project) error {
 	name := in.text("name", 1, 255)
 	in.integer("quantity", ptr(1), 1, maxQuantity)
+	in.optional("notes", nil, 5000)
 	if err := in.err(); err != nil {
 		return err
 	}

@@ -106,12 +106,13 @@ func valuesOf(row any) map[string]string {
 	_ = json.Unmarshal(text, &fields)
 	for name, raw := range fields {
 		value := string(raw)
-		if value[0] == '"' {
+		switch {
+		case value == "null", value[0] == '{', value[0] == '[':
+			continue // no text that a form could hold
+		case value[0] == '"':
 			_ = json.Unmarshal(raw, &value)
 		}
-		if value != "null" && value[0:min(1, len(value))] != "{" {
-			values[name] = value
-		}
+		values[name] = value
 	}
 	return values
 }

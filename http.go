@@ -96,9 +96,10 @@ func orNotFound(err error, what string) error {
 // requestInfo is what the log says of a request beyond what the request says
 // itself; handlers fill it in.
 type requestInfo struct {
-	id, route, user string
-	page            bool // errors are answered as a page; where no route is known, to who accepts HTML
-	err             error
+	id, route string
+	viewer    viewer // who is signed in, once that is known
+	page      bool   // errors are answered as a page; where no route is known, to who accepts HTML
+	err       error
 }
 
 type requestInfoKey struct{}
@@ -134,11 +135,7 @@ func (s *server) answerError(w http.ResponseWriter, r *http.Request, err error) 
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	if info.page {
-		v, viewerErr := s.viewerOf(w, r)
-		if viewerErr != nil {
-			v = viewer{}
-		}
-		s.render(w, r, public.status, "error", v, http.StatusText(public.status), errorPage{public.status, public.detail})
+		_ = s.render(w, r, public.status, "error", info.viewer, http.StatusText(public.status), errorPage{public.status, public.detail}) // which logs
 		return
 	}
 	body := struct {
@@ -282,8 +279,8 @@ func (s *server) logRequest(r *http.Request, rec *recorder, info *requestInfo, t
 	level := slog.LevelInfo
 	attrs := []any{"method", r.Method, "path", r.URL.Path, "route", info.route, "status", cmp.Or(rec.status, http.StatusOK),
 		"bytes", rec.bytes, "took", took.Round(time.Microsecond), "address", s.clientAddr(r), "id", info.id}
-	if info.user != "" {
-		attrs = append(attrs, "user", info.user)
+	if info.viewer.signedIn() {
+		attrs = append(attrs, "user", info.viewer.Username)
 	}
 	if info.err != nil {
 		level = slog.LevelError

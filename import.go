@@ -10,7 +10,6 @@ import (
 	"math"
 	"os"
 	"path/filepath"
-	"slices"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -61,14 +60,18 @@ func (s *server) importMedia(ctx context.Context, from string, out io.Writer) er
 			case "different":
 				different++
 			}
-			fmt.Fprintf(out, "%-9s %s/%s %s\n", state, kind.folder, name, sum)
+			fmt.Fprintf(out, "%-9s %s/%s %s\n", state, kind.folder, filepath.Base(name), sum)
+		}
+		known := map[string]bool{}
+		for _, name := range names {
+			known[filepath.Base(name)] = true
 		}
 		entries, err := os.ReadDir(filepath.Join(from, kind.folder))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		for _, e := range entries {
-			if !e.IsDir() && !slices.Contains(names, e.Name()) {
+			if !e.IsDir() && !known[e.Name()] {
 				unnamed++
 				fmt.Fprintf(out, "%-9s %s/%s is in the folder, but the database does not name it\n", "unnamed", kind.folder, e.Name())
 			}

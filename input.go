@@ -190,9 +190,12 @@ func (in *input) text(name string, min, max int) string {
 	return in.checked(name, nil, min, max, strings.TrimSpace)
 }
 
-// updated is text, but keeps current when it was left out; a new row has none,
-// so that there it is required.
-func (in *input) updated(name string, current string, min, max int) string {
+// updated is text, but keeps current when it was left out, whatever that is;
+// the row with the id 0 is new, and has to have it.
+func (in *input) updated(name string, id int, current string, min, max int) string {
+	if id == 0 {
+		return in.text(name, min, max)
+	}
 	return in.checked(name, &current, min, max, strings.TrimSpace)
 }
 
@@ -202,7 +205,7 @@ func (in *input) verbatim(name string, min, max int) string {
 }
 
 func (in *input) checked(name string, current *string, min, max int, tidy func(string) string) string {
-	if current != nil && !in.has(name) && (*current != "" || min == 0) {
+	if current != nil && !in.has(name) {
 		return *current
 	}
 	before := len(in.faults)

@@ -532,7 +532,7 @@ func TestMovedPages(t *testing.T) {
 	bob.comment("new", "Two", 0)
 	nobody.post("/analytics/page-view", map[string]any{"url": "old"}).want(http.StatusOK)
 	alice.post("/api/admin/urls/move", map[string]any{"old": "old", "new": "new"}).detail(http.StatusForbidden, "Only admins")
-	root.post("/api/admin/urls/move", map[string]any{"old": "old", "new": "/old"}).detail(http.StatusBadRequest, "are the same")
+	root.post("/api/admin/urls/move", map[string]any{"old": "old", "new": "/old"}).detail(http.StatusBadRequest, "are the same page")
 	root.post("/api/admin/urls/move", map[string]any{"old": "old"}).detail(http.StatusUnprocessableEntity, "New is required")
 	got := root.post("/api/admin/urls/move", map[string]any{"old": "/old", "new": "new"}).want(http.StatusOK).fields()
 	same(t, "moved", got["likes"] == 1.0 && got["comments"] == 1.0 && got["views"] == 1.0, true)
@@ -563,6 +563,20 @@ func TestMovedPages(t *testing.T) {
 	}
 	check(1, 4, 2, "old", "new", "newest")
 	same(t, "rows", st.count(`select count(*) from comment where url = 'old'`), 4)
+	// A page that moves to an old address joins what that one leads to.
+	alice.comment("other", "Elsewhere", 0)
+	for _, pair := range [][2]string{{"old", "final"}, {"other", "old"}} {
+		if _, err := st.moveURL(t.Context(), pair[0], pair[1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check(1, 5, 2, "old", "new", "newest", "final", "other")
+	_, err := st.moveURL(t.Context(), "other", "new")
+	same(t, "one page already", err != nil && publicError(err).status == http.StatusBadRequest, true)
+	if _, err := st.moveURL(t.Context(), "other", "last"); err != nil {
+		t.Fatal(err)
+	}
+	check(1, 5, 2, "old", "new", "newest", "final", "other", "last")
 }
 
 // Every text that a comment ever had is kept, however many edits come at once.

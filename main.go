@@ -92,6 +92,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return serve(ctx, cfg, stdout, log)
 	case command == "health":
 		return checkHealth(ctx, base, stdout)
+	case command == "demo" && cfg.production:
+		return errors.New("the demo's people have a password that everybody can read; it is not for production")
 	case command == "demo":
 		return fillDemo(ctx, base, operatorToken(cfg.secretKey, time.Now()), stdout)
 	case command == "migrate":
@@ -140,6 +142,8 @@ func withDatabase(ctx context.Context, cfg config, log *slog.Logger, do func(dsn
 		dir := filepath.Join(cfg.dataDir, "postgres")
 		if running, ok := runningCluster(dir); ok {
 			dsn = running
+		} else if _, err := os.Stat(dir); err != nil {
+			return fmt.Errorf("there is no database in DATA_DIR (%s); set DATA_DIR or DATABASE_URL to the server's, or start the server first", cfg.dataDir)
 		} else {
 			own, err := startCluster(ctx, clusterOptions{dir: dir, log: log})
 			if err != nil {
@@ -257,7 +261,7 @@ func (s *server) listen(ctx context.Context, listener net.Listener) error {
 		s.log.Info("stopping; requests under way are finished first")
 		patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
 		defer cancel()
-		drained <- web.Shutdown(patience)
+		drained <- errors.Join(web.Shutdown(patience), web.Close())
 	}()
 	if err := web.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		return err
@@ -288,18 +292,14 @@ func (s *server) announce(ctx context.Context, addr net.Addr, database string, s
 	return nil
 }
 
-// redact is a database's address without its password.
+// redact names a database by what is no secret of its address.
 func redact(dsn string) string {
-	if u, err := url.Parse(dsn); err == nil && u.Scheme != "" {
-		return u.Redacted()
+	cfg, err := pgxpool.ParseConfig(dsn)
+	if err != nil || dsn == "" {
+		return ""
 	}
-	var words []string
-	for _, word := range strings.Fields(dsn) {
-		if !strings.HasPrefix(word, "password=") {
-			words = append(words, word)
-		}
-	}
-	return strings.Join(words, " ")
+	c := cfg.ConnConfig
+	return fmt.Sprintf("%s on %s:%d as %s", c.Database, c.Host, c.Port, c.User)
 }
 
 // checkHealth asks the server at base whether it is well.
@@ -343,7 +343,7 @@ func (s *server) adminCommand(ctx context.Context, args []string, stdout io.Writ
 	case args[0] == "promote" && len(args) == 2:
 		tag, err := s.db.Exec(ctx, `
 			with promoted as (update "user" set type = 1, updated_at = now() where id = (
-				select id from "user" where lower(username) = lower($1) order by username = $1 desc, case_double limit 1) and type <> 1 returning id)
+				select id from "user" where lower(username) = lower($1) order by username = $1 desc, username_double limit 1) and type <> 1 returning id)
 			insert into accountlog (user_id, action, field_changed, old_value, new_value, ip_address, user_agent)
 			select id, 'promoted', 'type', '0', '1', $2, $3 from promoted`, args[1], byConsole.address, byConsole.userAgent)
 		if err != nil {

@@ -114,10 +114,15 @@ var uploadTexts = []string{"title", "description", "caption"}
 // receive streams the file of a multipart form (RFC 7578) into the storage.
 // The caller removes the file again when it can't make its row.
 func (s *server) receive(w http.ResponseWriter, r *http.Request, kind uploadKind) (up upload, err error) {
-	r.Body = http.MaxBytesReader(w, r.Body, kind.limit+maxBody)
+	sent := r.Body
+	r.Body = http.MaxBytesReader(w, sent, kind.limit+maxBody)
 	defer func() {
 		if err != nil && up.name != "" {
 			s.removeStored(kind.folder, up.name)
+		}
+		if err != nil {
+			// Most clients read the answer only after they have sent everything.
+			_, _ = io.CopyN(io.Discard, sent, 4*kind.limit)
 		}
 	}()
 	form, err := r.MultipartReader()
@@ -262,6 +267,14 @@ const (
 	deleteFile  = `delete from project_file where project_id = $1 and id = $2 returning filename`
 )
 
+// keepUpload makes the row of an upload. A client that leaves now must not cut
+// the commit off, after which nobody could tell whether the file has a row.
+func (s *server) keepUpload(r *http.Request, p project, do func(ctx context.Context, tx pgx.Tx) error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), promptness)
+	defer cancel()
+	return s.onProject(ctx, p, func(tx pgx.Tx) error { return do(ctx, tx) })
+}
+
 // addFile stores an uploaded file and its row.
 func (s *server) addFile(w http.ResponseWriter, r *http.Request, p project) (projectFile, error) {
 	up, err := s.receive(w, r, fileUploads)
@@ -273,8 +286,8 @@ func (s *server) addFile(w http.ResponseWriter, r *http.Request, p project) (pro
 		title += ": "
 	}
 	var f projectFile
-	err = s.onProject(r.Context(), p, func(tx pgx.Tx) (err error) {
-		f, err = one[projectFile](r.Context(), tx, `
+	err = s.keepUpload(r, p, func(ctx context.Context, tx pgx.Tx) (err error) {
+		f, err = one[projectFile](ctx, tx, `
 			insert into project_file (project_id, filename, original_filename, file_size, file_type, description)
 			values ($1, $2, $3, $4, $5, nullif($6, '')) returning `+fileColumns,
 			p.ID, up.name, up.original, up.size, up.mediaType, truncate(title+description, 5000))
@@ -320,13 +333,13 @@ func (s *server) addImage(w http.ResponseWriter, r *http.Request, p project) (pr
 		return projectImage{}, err
 	}
 	var made projectImage
-	err = s.onProject(r.Context(), p, func(tx pgx.Tx) (err error) {
-		made, err = one[projectImage](r.Context(), tx, `
+	err = s.keepUpload(r, p, func(ctx context.Context, tx pgx.Tx) (err error) {
+		made, err = one[projectImage](ctx, tx, `
 			insert into project_image (project_id, filename, original_filename, caption, display_order)
 			values ($1, $2, $3, nullif($4, ''), (select coalesce(max(display_order) + 1, 0) from project_image where project_id = $1))
 			returning `+imageColumns, p.ID, up.name, up.original, truncate(strings.TrimSpace(up.fields["caption"]), 500))
 		if err == nil {
-			_, err = tx.Exec(r.Context(), `update project set primary_image_id = $2 where id = $1 and primary_image_id is null`, p.ID, made.ID)
+			_, err = tx.Exec(ctx, `update project set primary_image_id = $2 where id = $1 and primary_image_id is null`, p.ID, made.ID)
 		}
 		return err
 	})

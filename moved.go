@@ -20,31 +20,69 @@ type move struct {
 
 // moveURL gives the likes, comments and views of a page to another one, where
 // they join what is there, and leaves an alias, so that the old URL shows the
-// same. Who liked both likes the new one once.
+// same. Who liked both likes the new one once. A URL that has moved already
+// stands for where it leads; a page can move back to where it was.
 func (s *server) moveURL(ctx context.Context, from, to string) (move, error) {
 	m := move{Old: pageURL(from), New: pageURL(to)}
-	if m.Old == m.New {
-		return move{}, fail(http.StatusBadRequest, "The old and the new address are the same")
+	err := pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `set local statement_timeout = 0`); err != nil { // a page can have millions of views
+			return err
+		}
+		if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock(hashtextextended('page_alias', 0))`); err != nil {
+			return err
+		}
+		var oldLeads, newLeads string
+		if err := tx.QueryRow(ctx, `
+			select coalesce((select new_url from page_alias where old_url = $1), $1), coalesce((select new_url from page_alias where old_url = $2), $2)`,
+			m.Old, m.New).Scan(&oldLeads, &newLeads); err != nil {
+			return err
+		}
+		back := newLeads == m.Old && newLeads != m.New
+		m.Old = oldLeads
+		if !back {
+			m.New = newLeads
+		}
+		if m.Old == m.New {
+			return fail(http.StatusBadRequest, "The old and the new address are the same page already")
+		}
+		var batch pgx.Batch
+		batch.Queue(`delete from page_alias where old_url = $1`, m.New)
+		batch.Queue(`update page_alias set new_url = $2 where new_url = $1`, m.Old, m.New)
+		batch.Queue(`insert into page_alias (old_url, new_url) values ($1, $2)`, m.Old, m.New)
+		if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
+			return err
+		}
+		return moveRows(ctx, tx, &m)
+	})
+	if err == nil {
+		// What was written while the move went on, by who did not see the alias yet.
+		err = pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error { return moveRows(ctx, tx, &m) })
 	}
-	count := func(n *int64) func(row pgx.Row) error {
-		return func(row pgx.Row) error { return row.Scan(n) }
-	}
-	// One transaction: a reader sees the page at one place or at the other.
-	var batch pgx.Batch
-	batch.Queue(`select pg_advisory_xact_lock(hashtextextended('page_alias', 0))`)
-	batch.Queue(`delete from page_alias where old_url = $1`, m.New)
-	batch.Queue(`update page_alias set new_url = $2 where new_url = $1`, m.Old, m.New)
-	batch.Queue(`insert into page_alias (old_url, new_url) values ($1, $2) on conflict (old_url) do update set new_url = $2`, m.Old, m.New)
-	batch.Queue(`delete from "like" l where url = $1 and exists (select from "like" n where n.url = $2 and n.user_id = l.user_id)`, m.Old, m.New)
-	batch.Queue(`with moved as (update "like" set url = $2 where url = $1 returning 1) select count(*) from moved`, m.Old, m.New).QueryRow(count(&m.Likes))
-	batch.Queue(`with moved as (update comment set url = $2 where url = $1 returning 1) select count(*) from moved`, m.Old, m.New).QueryRow(count(&m.Comments))
-	batch.Queue(`with moved as (update pageview set url = $2 where url = $1 returning 1) select count(*) from moved`, m.Old, m.New).QueryRow(count(&m.Views))
-	if err := s.db.SendBatch(ctx, &batch).Close(); err != nil {
+	if err != nil {
 		return move{}, err
 	}
 	m.Message = fmt.Sprintf("%s is %s now; moved with it: %d likes, %d comments, %d views", m.Old, m.New, m.Likes, m.Comments, m.Views)
 	s.log.Info("page moved", "old", m.Old, "new", m.New, "likes", m.Likes, "comments", m.Comments, "views", m.Views)
 	return m, nil
+}
+
+// moveRows gives the rows of m.Old to m.New and counts them.
+func moveRows(ctx context.Context, tx pgx.Tx, m *move) error {
+	if _, err := tx.Exec(ctx, `delete from "like" l where url = $1 and exists (select from "like" n where n.url = $2 and n.user_id = l.user_id)`, m.Old, m.New); err != nil {
+		return err
+	}
+	for sql, count := range map[string]*int64{
+		`update "like" set url = $2 where url = $1`:   &m.Likes,
+		`update comment set url = $2 where url = $1`:  &m.Comments,
+		`update pageview set url = $2 where url = $1`: &m.Views,
+	} {
+		tag, err := tx.Exec(ctx, sql, m.Old, m.New)
+		if err != nil {
+			return err
+		}
+		*count += tag.RowsAffected()
+	}
+	return nil
 }
 
 // postMove answers POST /api/admin/urls/move.

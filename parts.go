@@ -173,7 +173,7 @@ func updateStep(ctx context.Context, tx pgx.Tx, in *input, p project, id int) (s
 	if err != nil {
 		return step{}, err
 	}
-	title, content := in.updated("title", old.Title, 1, 255), in.updated("content", old.Content, 1, maxContent)
+	title, content := in.updated("title", id, old.Title, 1, 255), in.updated("content", id, old.Content, 1, maxContent)
 	if err := in.err(); err != nil {
 		return step{}, err
 	}
@@ -236,7 +236,7 @@ const (
 const maxQuantity = 1_000_000
 
 func (in *input) bomFields(b *bomItem) {
-	b.ItemName = in.updated("item_name", b.ItemName, 1, 255)
+	b.ItemName = in.updated("item_name", b.ID, b.ItemName, 1, 255)
 	b.Description = in.optional("description", b.Description, 5000)
 	b.Quantity = in.integer("quantity", &b.Quantity, 1, maxQuantity)
 	b.PriceCents = in.optionalInteger("price_cents", b.PriceCents, 0, math.MaxInt32)
@@ -399,7 +399,7 @@ func (in *input) linkFields(l *link) {
 	if l.URL = deref(address); l.URL == "" {
 		in.add("url", "Url is required", "missing")
 	}
-	l.Title = in.updated("title", l.Title, 1, 255)
+	l.Title = in.updated("title", l.ID, l.Title, 1, 255)
 	l.LinkType = in.choice("link_type", l.LinkType, linkTypes...)
 	l.Description = in.optional("description", l.Description, 5000)
 }
@@ -443,7 +443,7 @@ const (
 )
 
 func (in *input) toolFields(t *tool) {
-	t.Name = in.updated("name", t.Name, 1, 255)
+	t.Name = in.updated("name", t.ID, t.Name, 1, 255)
 	t.ToolType = in.choice("tool_type", t.ToolType, "tool", "material")
 	t.Notes = in.optional("notes", t.Notes, 5000)
 }

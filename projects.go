@@ -205,8 +205,8 @@ func (s *server) imageURL(projectID, imageID int) string {
 // projectFields reads the fields of a project from a body; those left out stay
 // as p has them, so that with the zero project the required ones are missing.
 func (in *input) projectFields(p *project) {
-	p.Title = in.updated("title", p.Title, 1, 255)
-	p.Description = in.updated("description", p.Description, 1, maxContent)
+	p.Title = in.updated("title", p.ID, p.Title, 1, 255)
+	p.Description = in.updated("description", p.ID, p.Description, 1, maxContent)
 	p.Background = in.optional("background", p.Background, maxContent)
 	p.CodeLink = in.link("code_link", p.CodeLink, 500)
 	p.DifficultyLevel = in.optional("difficulty_level", p.DifficultyLevel, 50)

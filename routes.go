@@ -47,7 +47,7 @@ func (s *server) handler() http.Handler {
 	mux := http.NewServeMux()
 	api := func(pattern string, h handler) { mux.Handle(oneLine(pattern), s.answers(prompt(h), false)) }
 	page := func(pattern string, h handler) { mux.Handle(oneLine(pattern), s.answers(prompt(h), true)) }
-	// A transfer takes as long as its bytes do.
+	// A transfer takes as long as its bytes or rows do.
 	transfer := func(pattern string, h handler) { mux.Handle(oneLine(pattern), s.answers(h, false)) }
 	slowPage := func(pattern string, h handler) { mux.Handle(oneLine(pattern), s.answers(h, true)) }
 
@@ -102,7 +102,7 @@ func (s *server) handler() http.Handler {
 	api("POST   /analytics/refresh-page-view-counts", s.admin(s.refreshed))
 
 	// Moved pages
-	api("POST   /api/admin/urls/move", s.admin(s.postMove))
+	transfer("POST /api/admin/urls/move", s.admin(s.postMove))
 
 	// Projects
 	api("POST   /api/projects", s.signedIn(s.postProject))

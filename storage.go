@@ -104,6 +104,9 @@ func (st *storage) open(folder, name string) (*os.File, fs.FileInfo, error) {
 func (st *storage) remove(folder string, names ...string) error {
 	var failed []error
 	for _, name := range names {
+		if name == "" {
+			continue
+		}
 		if err := os.Remove(filepath.Join(st.dir, folder, filepath.Base(name))); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			failed = append(failed, err)
 		}

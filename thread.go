@@ -75,7 +75,7 @@ func (c commentView) Indent() int { return min(c.Depth, 4) }
 // threadPage is the data of thread.html.
 type threadPage struct {
 	Page   string // the URL as it is stored
-	Link   string // the page itself, on the static site
+	Link   string // the page itself, on the static site; empty when that is not known
 	Thread threadView
 }
 
@@ -102,7 +102,10 @@ func (s *server) renderThread(w http.ResponseWriter, r *http.Request, v viewer, 
 	if err != nil {
 		return err
 	}
-	link := s.cfg.siteURL + "/" + strings.TrimPrefix(*t.URL, "index.html")
+	link := ""
+	if s.cfg.siteURL != s.cfg.publicURL { // else nobody said where the pages are
+		link = s.cfg.siteURL + "/" + *t.URL
+	}
 	return s.render(w, r, status, "thread", v, "Comments on "+*t.URL, threadPage{*t.URL, link, view})
 }
 
@@ -162,9 +165,18 @@ func (s *server) sendComment(w http.ResponseWriter, r *http.Request, v viewer) e
 	if parent, _ := in.string("parent_comment_id"); parent != "" {
 		id = "reply-" + parent
 	}
+	return s.refusedText(w, r, v, t, id, in, err)
+}
+
+// refusedText answers a comment that was refused: whatever is wrong, it is
+// said beside the text, where the page is then looked at.
+func (s *server) refusedText(w http.ResponseWriter, r *http.Request, v viewer, t target, id string, in *input, err error) error {
 	sent, status, err := refused(w, id, in, err)
 	if err != nil {
 		return err
+	}
+	for i := range sent.Faults {
+		sent.Faults[i].Field = "content"
 	}
 	return s.renderThread(w, r, v, t, status, sent)
 }
@@ -220,11 +232,7 @@ func (s *server) sendCommentEdit(w http.ResponseWriter, r *http.Request, v viewe
 	if _, err = s.changeComment(r, in, v); err == nil {
 		return s.toThread(w, r, v, t, commentAnchor(id))
 	}
-	sent, status, err := refused(w, fmt.Sprintf("edit-%d", id), in, err)
-	if err != nil {
-		return err
-	}
-	return s.renderThread(w, r, v, t, status, sent)
+	return s.refusedText(w, r, v, t, fmt.Sprintf("edit-%d", id), in, err)
 }
 
 // sendCommentRemoval removes the viewer's own comment; one that is removed

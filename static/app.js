@@ -50,17 +50,20 @@ document.addEventListener("submit", (event) => {
   if (event.defaultPrevented || form.method !== "post") return;
   if (form.dataset.sent) event.preventDefault();
   form.dataset.sent = "true";
-  leaving = true;
+  sending = form;
 });
 window.addEventListener("pageshow", () => each("form[data-sent]", (form) => delete form.dataset.sent));
 
-// Text that was typed and not sent is not lost by mistake.
-let leaving = false;
+// Text that was typed and not sent is not lost by mistake, nor because another
+// form of the page is sent.
+let sending = null;
 const changed = (field) => field.type !== "hidden" && "defaultValue" in field && field.value !== field.defaultValue;
 window.addEventListener("beforeunload", (event) => {
-  if (leaving) return;
-  const typed = [...document.querySelectorAll("form[data-guard]")].some((form) => [...form.elements].some(changed));
-  if (typed) event.preventDefault();
+  const typed = [...document.querySelectorAll("form[data-guard]")].some((form) => form !== sending && [...form.elements].some(changed));
+  if (!typed) return;
+  event.preventDefault();
+  if (sending) delete sending.dataset.sent;
+  sending = null;
 });
 
 // Text fields grow with their text.
@@ -206,7 +209,7 @@ each("form[data-upload]", (form) => {
       input.value = "";
     } else {
       const section = form.action.replace(/\/(\w+)$/, "?saved=$1#$1");
-      leaving = true;
+      sending = form;
       if (section === location.href) location.reload();
       else location.replace(section);
     }

@@ -14,4 +14,4 @@ alter table bill_of_material drop link;
 alter table project drop difficulty_level, drop estimated_time;
 drop table session, page_alias;
 drop index user_older_hash_idx, user_username_lower_key, user_email_lower_key, user_username_lower_idx, user_email_lower_idx;
-alter table "user" drop case_double;
+alter table "user" drop username_double, drop email_double;

@@ -3,14 +3,14 @@
 -- Names and addresses are unique without regard to case. Accounts of the older
 -- service that differ from an earlier one in case alone keep working: they are
 -- marked, and sign in with their exact spelling.
-alter table "user" add case_double boolean not null default false;
-update "user" set case_double = true from (
+alter table "user" add username_double boolean not null default false, add email_double boolean not null default false;
+update "user" set username_double = name_place > 1, email_double = email_place > 1 from (
     select id, row_number() over (partition by lower(username) order by id) as name_place,
                row_number() over (partition by lower(email) order by id) as email_place
     from "user") place
 where place.id = "user".id and (name_place > 1 or email_place > 1);
-create unique index user_username_lower_key on "user" (lower(username)) where not case_double;
-create unique index user_email_lower_key on "user" (lower(email)) where not case_double;
+create unique index user_username_lower_key on "user" (lower(username)) where not username_double;
+create unique index user_email_lower_key on "user" (lower(email)) where not email_double;
 create index user_username_lower_idx on "user" (lower(username));
 create index user_email_lower_idx on "user" (lower(email));
 
