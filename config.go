@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 )
@@ -38,6 +39,10 @@ type config struct {
 	uploadDir      string
 	logLevel       slog.Level
 	logJSON        bool
+
+	// promptness is how long an answer may take that moves no file: a database
+	// that hangs must not hang the clients too. Only tests set another one.
+	promptness time.Duration
 }
 
 // setting is one environment variable: its default, what it is for, and how
@@ -167,7 +172,7 @@ var settings = []setting{
 // loadConfig reads every setting through getenv. The error is one sentence
 // that starts with the name of the variable at fault.
 func loadConfig(getenv func(string) string) (config, error) {
-	var c config
+	c := config{promptness: 8 * time.Second}
 	for _, st := range settings {
 		value := strings.TrimSpace(getenv(st.name))
 		if value == "" {

@@ -332,6 +332,7 @@ func TestDatabaseThatHangs(t *testing.T) {
 	t.Parallel()
 	var way *freezer
 	st := newSite(t, func(c *config) {
+		c.promptness = time.Second
 		parsed, err := pgx.ParseConfig(c.databaseURL)
 		if err != nil {
 			t.Fatal(err)
@@ -344,7 +345,7 @@ func TestDatabaseThatHangs(t *testing.T) {
 	v.get("/api/projects").want(http.StatusOK)
 	way.freeze(true)
 	var group sync.WaitGroup
-	for _, path := range []string{"/health", "/api/projects", "/interact/likes/a"} {
+	for _, path := range []string{"/health", "/api/projects", "/interact/likes/a", "/", "/api/projects/1/images/1"} {
 		group.Go(func() {
 			a := v.get(path).want(http.StatusServiceUnavailable)
 			same(t, "Retry-After of "+path, a.header.Get("Retry-After"), "5")

@@ -164,6 +164,7 @@ func newSite(t testing.TB, change ...func(c *config)) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
+	cfg.promptness = time.Minute // hashing is slow under the race detector
 	for _, c := range change {
 		c(&cfg)
 	}

@@ -270,7 +270,7 @@ const (
 // keepUpload makes the row of an upload. A client that leaves now must not cut
 // the commit off, after which nobody could tell whether the file has a row.
 func (s *server) keepUpload(r *http.Request, p project, do func(ctx context.Context, tx pgx.Tx) error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), promptness)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), s.cfg.promptness)
 	defer cancel()
 	return s.onProject(ctx, p, func(tx pgx.Tx) error { return do(ctx, tx) })
 }

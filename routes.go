@@ -45,8 +45,8 @@ func newServer(cfg config, db *pgxpool.Pool, st *storage, now func() time.Time, 
 // handler is the whole server: one line a route, with who may use it.
 func (s *server) handler() http.Handler {
 	mux := http.NewServeMux()
-	api := func(pattern string, h handler) { mux.Handle(oneLine(pattern), s.answers(prompt(h), false)) }
-	page := func(pattern string, h handler) { mux.Handle(oneLine(pattern), s.answers(prompt(h), true)) }
+	api := func(pattern string, h handler) { mux.Handle(oneLine(pattern), s.answers(s.prompt(h), false)) }
+	page := func(pattern string, h handler) { mux.Handle(oneLine(pattern), s.answers(s.prompt(h), true)) }
 	// A transfer takes as long as its bytes or rows do.
 	transfer := func(pattern string, h handler) { mux.Handle(oneLine(pattern), s.answers(h, false)) }
 	slowPage := func(pattern string, h handler) { mux.Handle(oneLine(pattern), s.answers(h, true)) }
@@ -179,13 +179,10 @@ func (s *server) answers(h handler, page bool) http.Handler {
 	})
 }
 
-// promptness is how long an answer may take that moves no file: a database that
-// hangs must not hang the clients too.
-const promptness = 8 * time.Second
-
-func prompt(next handler) handler {
+// prompt bounds the time of a handler that moves no file.
+func (s *server) prompt(next handler) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		ctx, cancel := context.WithTimeout(r.Context(), promptness)
+		ctx, cancel := context.WithTimeout(r.Context(), s.cfg.promptness)
 		defer cancel()
 		return next(w, r.WithContext(ctx))
 	}
