@@ -207,8 +207,8 @@ func (m *migrator) up(ctx context.Context) error {
 			return err
 		}
 		m.applied[mig.version] = appliedMigration{Version: mig.version, Checksum: mig.checksum}
+		m.older = false
 	}
-	m.older = false
 	return nil
 }
 

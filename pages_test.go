@@ -439,3 +439,34 @@ func TestStaticFilesAndErrorPages(t *testing.T) {
 		t.Error("a page holds an inline script or style")
 	}
 }
+
+// What looks like JSON is a text like others, and comes back into its form.
+func TestFormsShowWhatIsStored(t *testing.T) {
+	t.Parallel()
+	st := newSite(t)
+	alice := st.member("alice")
+	for _, bio := range []string{"{maker} of robots", "[1]", "null", `"quoted"`} {
+		alice.submit("/account/update", url.Values{"email": {"alice@example.com"}, "location": {""}, "bio": {bio}}).redirects("/account")
+		alice.page("/account").want(http.StatusOK).shows("\n" + html.EscapeString(bio) + "</textarea>")
+	}
+}
+
+// A component that can't be added to the project is not made either.
+func TestRefusedComponentIsNotMade(t *testing.T) {
+	t.Parallel()
+	st := newSite(t)
+	alice := st.member("alice")
+	id := alice.draft("Robot")
+	alice.submit(fmt.Sprintf("/projects/%d/edit/components", id), url.Values{"name": {"Gyro"}, "quantity": {"1"}, "notes": {strings.Repeat("x", 6000)}}).
+		want(http.StatusUnprocessableEntity).shows("must have at most 5000 characters")
+	same(t, "components", st.count(`select count(*) from component`), 0)
+}
+
+// A comment that is refused says so beside its text, which is looked at first.
+func TestRefusedCommentIsInSight(t *testing.T) {
+	t.Parallel()
+	st := newSite(t)
+	alice := st.member("alice")
+	a := alice.submit("/thread/comment", url.Values{"url": {"a"}, "content": {"see https://example.com"}}).want(http.StatusBadRequest)
+	a.shows("Comments cannot contain URLs", "see https://example.com</textarea>", "autofocus")
+}

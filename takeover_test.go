@@ -317,7 +317,14 @@ func TestTakenOverSite(t *testing.T) {
 	for field, value := range map[string]string{"username": "aLiCe", "email": "BOB@example.ORG"} {
 		v.post("/accounts/register", with(registration("newcomer"), field, value)).detail(400, "already registered")
 	}
+	// Who is marked for the address alone keeps the name to himself all the same.
+	v.post("/accounts/register", with(registration("ROBERT"), "email", "new@example.com")).detail(400, "Username already registered")
 	v.post("/accounts/register", registration("newcomer")).want(201)
+	// Eve has no first name, and can change her address nevertheless.
+	eve := st.visitor()
+	eve.post("/api/login", map[string]any{"username": "eve", "password": old}).want(200)
+	eve.do("PATCH", "/api/me/email", map[string]any{"email": "eve@example.org"}).want(200)
+	eve.do("PATCH", "/accounts/me", map[string]any{"firstname": ""}).detail(422, "Firstname is required")
 	// An address that is no valid one stays until its owner changes it.
 	carol := st.visitor()
 	carol.post("/api/login", map[string]any{"username": "carol", "password": old}).want(200)

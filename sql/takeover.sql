@@ -187,4 +187,5 @@ update project p set comment_count = n from (
     from project p left join comment c on c.entity_type = 'project' and c.entity_id = p.id group by p.id) r
 where r.id = p.id and p.comment_count <> n;
 
+set local client_min_messages to warning; -- the pattern is gone, and nobody needs to be told
 drop schema chatter_new cascade;
