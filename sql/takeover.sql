@@ -18,16 +18,18 @@ begin
         execute format('drop %s view if exists %I.%I cascade', case t.relkind when 'm' then 'materialized' else '' end, live, t.relname);
     end loop;
 
-    -- Every constraint and index goes, and comes back below in one form.
+    -- Every constraint and index goes, and comes back below in one form; but a
+    -- primary key on id stays, since a site's own tables may refer to it.
     for c in select conrelid::regclass as tab, conname from pg_constraint
-             where connamespace = live::regnamespace and contype in ('f', 'u', 'c', 'p')
+             where connamespace = live::regnamespace
+               and (contype in ('f', 'u', 'c') or contype = 'p' and pg_get_constraintdef(oid) <> 'PRIMARY KEY (id)')
                and conrelid::regclass::text in (select oid::regclass::text from pg_class where relnamespace = live::regnamespace
                    and relname in (select relname from pg_class where relnamespace = 'chatter_new'::regnamespace and relkind = 'r'))
              order by contype = 'f' desc loop
         execute format('alter table %s drop constraint if exists %I cascade', c.tab, c.conname);
     end loop;
     for c in select i.indexrelid::regclass as name from pg_index i join pg_class r on r.oid = i.indrelid
-             where r.relnamespace = live::regnamespace
+             where r.relnamespace = live::regnamespace and not i.indisprimary
                and r.relname in (select relname from pg_class where relnamespace = 'chatter_new'::regnamespace and relkind = 'r') loop
         execute format('drop index %s', c.name);
     end loop;
@@ -155,9 +157,16 @@ declare
     live text := current_schema();
     c record;
 begin
-    for c in select r.relname, k.conname, pg_get_constraintdef(k.oid) as def from pg_constraint k join pg_class r on r.oid = k.conrelid
+    for c in select r.relname, k.conname, pg_get_constraintdef(k.oid) as def, l.conname as kept from pg_constraint k join pg_class r on r.oid = k.conrelid
+             left join pg_constraint l on k.contype = 'p' and l.contype = 'p' and l.conrelid = to_regclass(format('%I.%I', live, r.relname))
              where k.connamespace = 'chatter_new'::regnamespace and k.contype in ('p', 'u', 'c', 'f')
              order by array_position('{p,u,c,f}'::text[], k.contype::text), r.relname, k.conname loop
+        if c.kept is not null then
+            if c.kept <> c.conname then
+                execute format('alter table %I.%I rename constraint %I to %I', live, c.relname, c.kept, c.conname);
+            end if;
+            continue;
+        end if;
         execute format('alter table %I.%I add constraint %I %s', live, c.relname, c.conname,
                        replace(c.def, 'REFERENCES chatter_new.', format('REFERENCES %I.', live)));
     end loop;
