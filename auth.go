@@ -225,7 +225,7 @@ func (s *server) setSignIn(w http.ResponseWriter, username, token string) {
 // promptViewerOf is viewerOf with the time that a database may take even where
 // a file is moved afterwards.
 func (s *server) promptViewerOf(w http.ResponseWriter, r *http.Request) (viewer, error) {
-	ctx, cancel := context.WithTimeout(r.Context(), s.cfg.promptness)
+	ctx, cancel := s.promptly(r)
 	defer cancel()
 	return s.viewerOf(w, r.WithContext(ctx))
 }

@@ -16,7 +16,9 @@ import (
 // images/ under their original names. It is streamed: whatever its size, only
 // a buffer of it is in memory.
 func (s *server) downloadProject(w http.ResponseWriter, r *http.Request, v viewer, p project) error {
-	d, err := s.loadDetail(r.Context(), p)
+	ctx, cancel := s.promptly(r)
+	defer cancel()
+	d, err := s.loadDetail(ctx, p)
 	if err != nil {
 		return err
 	}
@@ -27,7 +29,7 @@ func (s *server) downloadProject(w http.ResponseWriter, r *http.Request, v viewe
 		return nil
 	}
 	entries := s.archiveEntries(d)
-	if _, err := s.db.Exec(r.Context(), `update project set download_count = download_count + 1 where id = $1`, p.ID); err != nil {
+	if _, err := s.db.Exec(ctx, `update project set download_count = download_count + 1 where id = $1`, p.ID); err != nil {
 		return err
 	}
 	archive := zip.NewWriter(unhurried(w, r))

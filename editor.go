@@ -233,6 +233,9 @@ func (s *server) sendPart(w http.ResponseWriter, r *http.Request, v viewer, p pr
 		return fail(http.StatusNotFound, "There is no such part of a project")
 	}
 	in, err := s.changePart(w, r, p, kind, id)
+	ctx, cancel := s.promptly(r) // an upload took what it took
+	defer cancel()
+	r = r.WithContext(ctx)
 	if err == nil {
 		return seeOther(w, r, editorPath(p.ID, name))
 	}
@@ -252,6 +255,9 @@ func (s *server) changePart(w http.ResponseWriter, r *http.Request, p project, k
 	if err != nil {
 		return &input{}, err
 	}
+	ctx, cancel := s.promptly(r)
+	defer cancel()
+	r = r.WithContext(ctx)
 	in.price() // which only the parts list has
 	action, _ := in.string("action")
 	do, known := kind.actions[action]

@@ -434,8 +434,10 @@ func (s *server) serveImage(w http.ResponseWriter, r *http.Request, v viewer, p 
 	if err != nil {
 		return err
 	}
+	ctx, cancel := s.promptly(r)
+	defer cancel()
 	var name string
-	err = s.db.QueryRow(r.Context(), `select filename from project_image where project_id = $1 and id = $2`, p.ID, id).Scan(&name)
+	err = s.db.QueryRow(ctx, `select filename from project_image where project_id = $1 and id = $2`, p.ID, id).Scan(&name)
 	if err := orNotFound(err, "Image"); err != nil {
 		return err
 	}
@@ -453,7 +455,9 @@ func (s *server) serveFile(w http.ResponseWriter, r *http.Request, v viewer, p p
 	if err != nil {
 		return err
 	}
-	f, err := one[projectFile](r.Context(), s.db, `select `+fileColumns+` from project_file where project_id = $1 and id = $2`, p.ID, id)
+	ctx, cancel := s.promptly(r)
+	defer cancel()
+	f, err := one[projectFile](ctx, s.db, `select `+fileColumns+` from project_file where project_id = $1 and id = $2`, p.ID, id)
 	if err != nil {
 		return orNotFound(err, "File")
 	}

@@ -147,7 +147,9 @@ func (s *server) loadProject(r *http.Request) (project, error) {
 	if err != nil {
 		return project{}, err
 	}
-	return s.loadProjectByID(r.Context(), id)
+	ctx, cancel := s.promptly(r)
+	defer cancel()
+	return s.loadProjectByID(ctx, id)
 }
 
 func (s *server) loadProjectByID(ctx context.Context, id int) (project, error) {

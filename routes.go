@@ -179,10 +179,16 @@ func (s *server) answers(h handler, page bool) http.Handler {
 	})
 }
 
-// prompt bounds the time of a handler that moves no file.
+// promptly is the context for what a request wants from the database.
+func (s *server) promptly(r *http.Request) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(r.Context(), s.cfg.promptness)
+}
+
+// prompt bounds the time of a handler that moves no file. One that does bounds
+// its work with the database by itself.
 func (s *server) prompt(next handler) handler {
 	return func(w http.ResponseWriter, r *http.Request) error {
-		ctx, cancel := context.WithTimeout(r.Context(), s.cfg.promptness)
+		ctx, cancel := s.promptly(r)
 		defer cancel()
 		return next(w, r.WithContext(ctx))
 	}
