@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -40,7 +41,7 @@ Usage: chatter [COMMAND]
   serve                        start the server (the default)
   migrate [up] [--dry-run]     bring the database up to date, or print the SQL that would
   migrate status               say which migrations the database has
-  migrate down N [--dry-run]   take the last N migrations back
+  migrate down N|all           take the last N migrations back
   admin create NAME EMAIL      make an admin; the password is printed once
   admin promote NAME           make an account an admin
   admin list                   list the admins
@@ -241,6 +242,12 @@ func serve(ctx context.Context, cfg config, stdout io.Writer, log *slog.Logger) 
 	if err := s.announce(ctx, listener.Addr(), database, stdout); err != nil {
 		return err
 	}
+	var working sync.WaitGroup
+	working.Go(func() { s.work(ctx) })
+	defer func() {
+		cancel(nil)
+		working.Wait()
+	}()
 	return s.listen(ctx, listener)
 }
 

@@ -339,8 +339,11 @@ func migrateCommand(ctx context.Context, databaseURL string, args []string, stdo
 		return nil
 	case action == "down" && len(args) == 2:
 		n, err := strconv.Atoi(args[1])
+		if args[1] == "all" {
+			n, err = len(m.applied), nil
+		}
 		if err != nil || n < 1 || n > len(m.applied) {
-			return fmt.Errorf("down takes a number from 1 to %d, the migrations that are applied", len(m.applied))
+			return fmt.Errorf("down takes all, or a number from 1 to %d, the migrations that are applied", len(m.applied))
 		}
 		if dry {
 			for _, mig := range slices.Backward(m.migrations[len(m.applied)-n : len(m.applied)]) {
@@ -354,7 +357,7 @@ func migrateCommand(ctx context.Context, databaseURL string, args []string, stdo
 		fmt.Fprintf(stdout, "Went back %d migrations. Starting this Chatter brings the database up again.\n", n)
 		return nil
 	}
-	return errors.New("usage: chatter migrate [up] [--dry-run] | status | down N [--dry-run]")
+	return errors.New("usage: chatter migrate [up] [--dry-run] | status | down N|all [--dry-run]")
 }
 
 // openDatabase returns a pool once the database answers, waiting for it up to
