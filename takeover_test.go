@@ -77,7 +77,8 @@ const catalogue = `
 	select 'function ' || pg_get_functiondef(oid) from pg_proc where pronamespace = 'public'::regnamespace
 	union all
 	select 'sequence of ' || c.relname || ' is ' || pg_get_serial_sequence('public.' || quote_ident(c.relname), 'id') from pg_class c
-	where c.relnamespace = 'public'::regnamespace and c.relkind = 'r' and c.relname not in ('session', 'page_alias')
+	where c.relnamespace = 'public'::regnamespace and c.relkind = 'r' and exists (
+		select from pg_attribute a where a.attrelid = c.oid and a.attname = 'id' and a.atttypid = 'integer'::regtype)
 	union all
 	select 'schema ' || nspname from pg_namespace where nspname !~ '^pg_' and nspname <> 'information_schema'
 	order by 1`
