@@ -165,7 +165,7 @@ func TestSessionRenewsItselfAndEnds(t *testing.T) {
 	v.header.Set("Authorization", "Bearer "+token)
 	v.get("/me").detail(http.StatusUnauthorized, "Invalid or expired token")
 	// Idle for longer than the limit.
-	st.clock.Add(int64(sessionIdle + time.Hour))
+	st.clock.Add(int64(st.cfg.sessionIdle + time.Hour))
 	alice.get("/me").want(http.StatusUnauthorized)
 	// Used every week, the session still ends at the absolute limit.
 	alice.signIn()
@@ -356,14 +356,14 @@ func TestLimitsOnSignInAndRegistration(t *testing.T) {
 	// Another address is not concerned, and the operator's own requests aren't either.
 	other := st.visitor()
 	other.header.Set("X-Forwarded-For", "203.0.113.6")
-	other.post("/api/login", url.Values{"username": {"x"}, "password": {"y"}}).want(http.StatusUnauthorized)
+	other.post("/api/login", url.Values{"username": {"z"}, "password": {"y"}}).want(http.StatusUnauthorized)
 	v.header.Set(operatorHeader, operatorToken(st.cfg.secretKey, time.Now()))
-	v.post("/api/login", url.Values{"username": {"x"}, "password": {"y"}}).want(http.StatusUnauthorized)
+	v.post("/api/login", url.Values{"username": {"z"}, "password": {"y"}}).want(http.StatusUnauthorized)
 	v.header.Set(operatorHeader, operatorToken([]byte("somebody else's key, 32 characters long"), time.Now()))
 	v.post("/api/login", url.Values{"username": {"x"}, "password": {"y"}}).want(http.StatusTooManyRequests)
 	v.header.Del(operatorHeader)
 	st.clock.Add(int64(12 * time.Second))
-	v.post("/api/login", url.Values{"username": {"x"}, "password": {"y"}}).want(http.StatusUnauthorized)
+	v.post("/api/login", url.Values{"username": {"z"}, "password": {"y"}}).want(http.StatusUnauthorized)
 	for i := range 3 {
 		v.post("/accounts/register", map[string]any{"username": fmt.Sprint("person", i), "firstname": "P", "lastname": "", "email": fmt.Sprintf("p%d@example.com", i), "password": testPassword}).want(http.StatusCreated)
 	}

@@ -40,6 +40,12 @@ type config struct {
 	logLevel       slog.Level
 	logJSON        bool
 
+	sessionIdle       time.Duration // a session that nobody uses for this long is over
+	sessionMax        time.Duration // and every session after this
+	emailVerification string        // off, optional or required
+	require2FA        string        // empty, admins or all
+	retentionAudit    time.Duration // 0: for ever
+
 	// promptness is how long an answer may take that moves no file: a database
 	// that hangs must not hang the clients too. Only tests set another one.
 	promptness time.Duration
@@ -154,6 +160,35 @@ var settings = []setting{
 		c.testing = on
 		return nil
 	}},
+	{"SESSION_IDLE_DAYS", "14", "days after which a session that nobody uses ends", func(c *config, v string) (err error) {
+		c.sessionIdle, err = days(v, 1)
+		return err
+	}},
+	{"SESSION_MAX_DAYS", "90", "days after which every session ends", func(c *config, v string) (err error) {
+		c.sessionMax, err = days(v, 1)
+		return err
+	}},
+	{"EMAIL_VERIFICATION", "optional", "off, optional (ask for it) or required (before anything is published)", func(c *config, v string) error {
+		c.emailVerification = v
+		if v != "off" && v != "optional" && v != "required" {
+			return errors.New("must be off, optional or required")
+		}
+		if v == "required" && !c.canMail() {
+			return errors.New("must not be required as long as no mail can be sent; set SMTP_HOST")
+		}
+		return nil
+	}},
+	{"REQUIRE_2FA", "", "admins or all: who has to have two factors (default nobody)", func(c *config, v string) error {
+		c.require2FA = v
+		if v != "" && v != "admins" && v != "all" {
+			return errors.New("must be admins or all, or unset")
+		}
+		return nil
+	}},
+	{"RETENTION_AUDIT_DAYS", "365", "days that the history of accounts is kept; 0 is for ever", func(c *config, v string) (err error) {
+		c.retentionAudit, err = days(v, 0)
+		return err
+	}},
 	{"LOG_LEVEL", "info", "debug, info, warn or error", func(c *config, v string) error {
 		if c.logLevel.UnmarshalText([]byte(v)) != nil {
 			return errors.New("must be debug, info, warn or error")
@@ -168,6 +203,18 @@ var settings = []setting{
 		return nil
 	}},
 }
+
+// days reads a number of days, at least min.
+func days(v string, min int) (time.Duration, error) {
+	n, err := strconv.Atoi(v)
+	if err != nil || n < min || n > 36500 {
+		return 0, fmt.Errorf("must be a number of days from %d to 36500", min)
+	}
+	return time.Duration(n) * 24 * time.Hour, nil
+}
+
+// verifies reports whether new addresses are to be confirmed.
+func (c config) verifies() bool { return c.emailVerification != "off" && c.canMail() }
 
 // loadConfig reads every setting through getenv. The error is one sentence
 // that starts with the name of the variable at fault.

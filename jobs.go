@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"net/http"
 	"sync"
 	"time"
 
@@ -18,6 +19,28 @@ func (s *server) work(ctx context.Context) {
 	all.Wait()
 }
 
+// maxErrands bounds what later has under way.
+const maxErrands = 64
+
+// later does something after the answer to a request, so that the time of the
+// answer tells nothing of it. The error says that too much is under way.
+func (s *server) later(what string, do func(ctx context.Context) error) error {
+	select {
+	case s.errandSlots <- struct{}{}:
+	default:
+		return &httpError{status: http.StatusServiceUnavailable, detail: "Too much is going on at the moment, please try again in a few seconds", retryAfter: 5}
+	}
+	s.errands.Go(func() {
+		defer func() { <-s.errandSlots }()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if err := do(ctx); err != nil {
+			s.log.Error(what, "error", err)
+		}
+	})
+	return nil
+}
+
 // job is upkeep that one of the instances on a database does every so often.
 type job struct {
 	name  string
@@ -26,7 +49,9 @@ type job struct {
 }
 
 func (s *server) jobs() []job {
-	return []job{}
+	return []job{
+		{"retention", 24 * time.Hour, s.cleanUp},
+	}
 }
 
 // upkeep runs the jobs that are due, and looks again every few minutes.

@@ -247,6 +247,7 @@ func serve(ctx context.Context, cfg config, stdout io.Writer, log *slog.Logger) 
 	defer func() {
 		cancel(nil)
 		working.Wait()
+		s.errands.Wait()
 	}()
 	return s.listen(ctx, listener)
 }
