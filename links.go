@@ -97,21 +97,12 @@ func (s *server) askToChange(ctx context.Context, tx pgx.Tx, userID int, usernam
 
 // tellOldAddress says to the address that an account had that it has another.
 func (s *server) tellOldAddress(ctx context.Context, tx pgx.Tx, username, old, email string) error {
-	return s.sendMail(ctx, tx, old, "email-changed-old", map[string]any{"Username": username, "NewEmail": maskEmail(email)})
+	return s.sendMail(ctx, tx, old, "email-changed-old", map[string]any{"Username": username, "NewEmail": email})
 }
-
-// maskEmail shows enough of an address for its owner alone.
-func maskEmail(email string) string {
-	local, domain, _ := strings.Cut(email, "@")
-	return truncate(local, 1) + "…@" + domain
-}
-
-// mailTime is a time as mails write it.
-func mailTime(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04 UTC") }
 
 // notice is what a mail about the safety of an account says.
 func (s *server) notice(username string, c client) map[string]any {
-	return map[string]any{"Username": username, "When": mailTime(s.now()), "Address": c.address}
+	return map[string]any{"Username": username, "When": s.now(), "Address": c.address}
 }
 
 // verified is what confirming an address has led to.

@@ -72,7 +72,7 @@ func (s *server) forget(ctx context.Context, userID int) error {
 			return err
 		}
 		// What the takeover of an older database set aside.
-		if _, err := tx.Exec(ctx, `delete from merged_row where row_data->>'user_id' = $1::varchar or table_name = 'user' and row_id = $1::integer`, userID); err != nil {
+		if _, err := tx.Exec(ctx, `delete from merged_row where row_data->'user_id' = to_jsonb($1::integer) or table_name = 'user' and row_id = $1`, userID); err != nil {
 			return err
 		}
 		if _, err := tx.Exec(ctx, `delete from "user" where id = $1`, userID); err != nil {
@@ -314,6 +314,6 @@ func (s *server) showLegal(name, title string) withViewer {
 		if err != nil {
 			return err
 		}
-		return s.render(w, r, http.StatusOK, "legal", v, title, renderMarkdown(text))
+		return s.render(w, r, http.StatusOK, "legal", v, title, renderMarkdownFrom(text, 1))
 	}
 }

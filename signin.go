@@ -93,7 +93,7 @@ func (s *server) failed(account signInAccount, failures int, c client, err error
 			if err != nil {
 				return err
 			}
-			return s.sendMail(ctx, tx, account.Email, "locked", map[string]any{"Username": account.Username, "Until": mailTime(until), "Link": link})
+			return s.sendMail(ctx, tx, account.Email, "locked", map[string]any{"Username": account.Username, "Until": until, "Link": link})
 		})
 	})
 	return cmp.Or(busy, err)

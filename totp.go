@@ -199,7 +199,7 @@ func (s *server) noteTwoFactor(ctx context.Context, tx pgx.Tx, account signInAcc
 	if err := (audit{action: action, by: by, client: c}).write(ctx, tx, account.ID); err != nil {
 		return err
 	}
-	return s.sendMail(ctx, tx, account.Email, "two-factor", map[string]any{"Username": account.Username, "What": what, "When": mailTime(s.now())})
+	return s.sendMail(ctx, tx, account.Email, "two-factor", map[string]any{"Username": account.Username, "What": what, "When": s.now()})
 }
 
 // proveBoth checks password and code of somebody who is signed in and wants to
