@@ -42,13 +42,10 @@ var letterPage = template.Must(template.ParseFS(mailFiles, "templates/mail/layou
 type fit string
 
 // shown makes one line of a value, in which no mail client sees an address that
-// it would make a link of. Times are in UTC.
+// it would make a link of.
 func shown(value any) string {
-	switch v := value.(type) {
-	case fit:
-		return string(v)
-	case time.Time:
-		return v.UTC().Format("2 January 2006, 15:04 UTC")
+	if text, ok := value.(fit); ok {
+		return string(text)
 	}
 	visible := strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
@@ -104,10 +101,6 @@ func (s *server) compose(to, name string, data any, headers []string) (letter, e
 	t, err := texttemplate.New(name+".txt").Option("missingkey=error").Funcs(map[string]any{
 		"shown": shown, "quote": quote, "plural": templateFuncs["plural"],
 		"site": func() fit { return fit(oneLine(s.cfg.siteName)) },
-		"mask": func(address string) string {
-			_, domain, _ := strings.Cut(address, "@")
-			return truncate(address, 1) + "…@" + domain
-		},
 		"link": func(address string) (fit, error) {
 			if !s.isOwn(address) {
 				return "", errors.New("a letter links to this server only")
