@@ -2,12 +2,14 @@ package main
 
 import (
 	"crypto/rand"
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"net/mail"
 	"net/netip"
 	"net/url"
 	"os"
@@ -40,11 +42,15 @@ type config struct {
 	logLevel       slog.Level
 	logJSON        bool
 
-	sessionIdle       time.Duration // a session that nobody uses for this long is over
-	sessionMax        time.Duration // and every session after this
-	emailVerification string        // off, optional or required
-	require2FA        string        // empty, admins or all
-	retentionAudit    time.Duration // 0: for ever
+	sessionIdle                                time.Duration // a session that nobody uses for this long is over
+	sessionMax                                 time.Duration // and every session after this
+	emailVerification                          string        // off, optional or required
+	require2FA                                 string        // empty, admins or all
+	retentionAudit                             time.Duration // 0: for ever
+	smtpHost, smtpPort, smtpUser, smtpPassword string
+	smtpTLS                                    string // starttls, tls or off
+	mailFrom                                   mail.Address
+	mailRoots                                  *x509.CertPool // who vouches for the mail server; nil: the system's. Only tests set others
 
 	// promptness is how long an answer may take that moves no file: a database
 	// that hangs must not hang the clients too. Only tests set another one.
@@ -149,6 +155,27 @@ var settings = []setting{
 		}
 		return nil
 	}},
+	{"SMTP_HOST", "", "mail server that takes the letters; unset, they are written to $DATA_DIR/mail, in production not at all", (*config).setMailHost},
+	{"SMTP_PORT", "587", "port of the mail server", func(c *config, v string) error {
+		if n, err := strconv.Atoi(v); err != nil || n < 1 || n > 65535 {
+			return errors.New("must be a number from 1 to 65535")
+		}
+		c.smtpPort = v
+		return nil
+	}},
+	{"SMTP_USER", "", "name to sign in to the mail server with, where it asks for one", func(c *config, v string) error {
+		c.smtpUser = v
+		return nil
+	}},
+	{"SMTP_PASSWORD", "", "password that belongs to SMTP_USER", func(c *config, v string) error {
+		if (v == "") != (c.smtpUser == "") {
+			return errors.New("must be set where SMTP_USER is set, and only there")
+		}
+		c.smtpPassword = v
+		return nil
+	}},
+	{"SMTP_FROM", "", "sender of the letters, such as chatter@example.com or Chatter <chatter@example.com>", (*config).setMailFrom},
+	{"SMTP_TLS", "", "starttls, tls or off (default starttls, with port 465 tls)", (*config).setMailTLS},
 	{"TESTING", "false", "true switches the rate limits off; refused in production", func(c *config, v string) error {
 		on, err := strconv.ParseBool(v)
 		if err != nil {

@@ -13,7 +13,7 @@ import (
 // work does what the server does beside the requests, until ctx ends.
 func (s *server) work(ctx context.Context) {
 	var all sync.WaitGroup
-	for _, worker := range []func(context.Context){s.upkeep} {
+	for _, worker := range []func(context.Context){s.upkeep, s.deliverMail} {
 		all.Go(func() { worker(ctx) })
 	}
 	all.Wait()

@@ -292,8 +292,8 @@ func (s *server) announce(ctx context.Context, addr net.Addr, database string, s
 	}
 	s.log.Info("started", "version", version(), "address", addr.String(), "production", s.cfg.production, "public_url", s.cfg.publicURL,
 		"site_url", s.cfg.siteURL, "database", database, "uploads", s.cfg.uploadDir, "allowed_origins", s.cfg.allowedOrigins,
-		"trusted_proxies", s.cfg.trustedProxies, "cookie_domain", s.cfg.cookieDomain, "rate_limits", !s.cfg.testing)
-	fmt.Fprintf(stdout, "Chatter listens on %s\n  database: %s\n  storage:  %s\n", s.cfg.publicURL, database, s.cfg.uploadDir)
+		"trusted_proxies", s.cfg.trustedProxies, "cookie_domain", s.cfg.cookieDomain, "mail", s.cfg.mailRoute(), "rate_limits", !s.cfg.testing)
+	fmt.Fprintf(stdout, "Chatter listens on %s\n  database: %s\n  storage:  %s\n  mail:     %s\n", s.cfg.publicURL, database, s.cfg.uploadDir, s.cfg.mailRoute())
 	if admins == 0 {
 		fmt.Fprintf(stdout, "  No admin yet; make one with: %s admin create NAME EMAIL\n", os.Args[0])
 	}
