@@ -97,7 +97,13 @@ func (s *server) askToChange(ctx context.Context, tx pgx.Tx, userID int, usernam
 
 // tellOldAddress says to the address that an account had that it has another.
 func (s *server) tellOldAddress(ctx context.Context, tx pgx.Tx, username, old, email string) error {
-	return s.sendMail(ctx, tx, old, "email-changed-old", map[string]any{"Username": username, "NewEmail": email})
+	return s.sendMail(ctx, tx, old, "email-changed-old", map[string]any{"Username": username, "NewEmail": maskEmail(email)})
+}
+
+// maskEmail shows enough of an address for its owner alone.
+func maskEmail(email string) string {
+	local, domain, _ := strings.Cut(email, "@")
+	return truncate(local, 1) + "…@" + domain
 }
 
 // notice is what a mail about the safety of an account says.
