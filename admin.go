@@ -323,6 +323,40 @@ type logRow struct {
 // Device is the row's browser in short.
 func (l logRow) Device() string { return deviceName(deref(l.UserAgent)) }
 
+// actionTexts are what pages call the acts of the audit log; others go by
+// their name.
+var actionTexts = map[string]string{
+	"created":                  "Account made",
+	"locked":                   "Locked after failed sign-ins until",
+	"unlocked":                 "Lock lifted",
+	"password_changed":         "Password changed",
+	"password_reset":           "Password set anew",
+	"password_reset_requested": "Link to reset the password sent",
+	"password_reset_forced":    "A new password was asked for",
+	"reset_code_created":       "Reset code made",
+	"maker_ended":              "Ended what was there before the address was confirmed",
+	"email_verified":           "Address confirmed",
+	"email_change_requested":   "New address to be confirmed",
+	"totp_enabled":             "Two factors switched on",
+	"totp_disabled":            "Two factors switched off",
+	"totp_reset":               "Second factor removed",
+	"backup_code_used":         "Backup code used",
+	"backup_codes_renewed":     "New backup codes",
+	"signed_out":               "Other devices signed out",
+	"status_changed":           "Status changed",
+	"role_changed":             "Role changed",
+	"promoted":                 "Made an admin",
+	"user_deleted":             "Deleted the account with the id",
+}
+
+// What is the row's act in words.
+func (l logRow) What() string {
+	if l.Action == "updated" {
+		return fieldLabel(deref(l.FieldChanged)) + " changed"
+	}
+	return cmp.Or(actionTexts[l.Action], human(l.Action))
+}
+
 func (s *server) loadHistory(ctx context.Context, userID, limit int) ([]logRow, error) {
 	rows, err := s.db.Query(ctx, `
 		select l.action, l.field_changed, l.old_value, l.new_value, u.username as changed_by, l.changed_at, l.ip_address, l.user_agent

@@ -248,7 +248,7 @@ func TestAdminPages(t *testing.T) {
 	root.page("/admin").want(http.StatusOK).shows("2 accounts", "alice@example.com", page)
 	root.page("/admin?q=nobody").want(http.StatusOK).shows("No account is like that")
 	root.page("/admin?show=strange").want(http.StatusUnprocessableEntity)
-	root.page(page).want(http.StatusOK).shows("Deactivate", "Make an admin", "Created")
+	root.page(page).want(http.StatusOK).shows("Deactivate", "Make an admin", "Account made")
 	root.page("/admin/users/999").want(http.StatusNotFound)
 	root.submit(page+"/status", url.Values{"status": {"inactive"}}).redirects(page)
 	root.page(page+"?done=status").shows("The status is changed", "Deactivated", "Activate")
