@@ -57,9 +57,20 @@ func (in *input) username(name string) string {
 
 var isUsername = regexp.MustCompile(`^[A-Za-z0-9_]{3,30}$`).MatchString
 
+// registrar is who makes an account.
+type registrar struct {
+	client  client
+	vouched bool         // the operator: the address counts as confirmed
+	allow   func() error // says no when there are too many; input that is refused does not count
+}
+
+func (s *server) registrarOf(r *http.Request) registrar {
+	return registrar{s.clientOf(r), s.isOperator(r), func() error { return s.take(r, registerLimit) }}
+}
+
 // createAccount registers an account of the given type (1: admin), writes it
 // to the audit log and sends the mail that confirms its address.
-func (s *server) createAccount(ctx context.Context, in *input, kind int, c client) (userRead, error) {
+func (s *server) createAccount(ctx context.Context, in *input, kind int, by registrar) (userRead, error) {
 	username := in.username("username")
 	firstname, lastname := in.text("firstname", 1, 100), in.text("lastname", 0, 100)
 	email := in.email("email", nil)
@@ -69,8 +80,13 @@ func (s *server) createAccount(ctx context.Context, in *input, kind int, c clien
 	if err := in.err(); err != nil {
 		return userRead{}, err
 	}
+	if err := by.allow(); err != nil {
+		return userRead{}, err
+	}
 	var terms *string
+	field := ""
 	if agreed {
+		field = "terms_version"
 		version, err := s.termsVersion()
 		if err != nil {
 			return userRead{}, err
@@ -85,12 +101,12 @@ func (s *server) createAccount(ctx context.Context, in *input, kind int, c clien
 	err = pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) (err error) {
 		user, err = one[userRead](ctx, tx, `
 			insert into "user" (username, email, hashed_password, firstname, lastname, date_of_birth, type, email_verified, terms_version, terms_accepted_at)
-			values ($1, $2, $3, $4, $5, $6, $7::integer, $7 = 1, $8, case when $8::varchar is not null then $9::timestamp end)
-			returning `+userReadColumns, username, email, hash, firstname, lastname, birth, kind, terms, s.now().UTC())
+			values ($1, $2, $3, $4, $5, $6, $7, $10, $8, case when $8::varchar is not null then $9::timestamp end)
+			returning `+userReadColumns, username, email, hash, firstname, lastname, birth, kind, terms, s.now().UTC(), by.vouched)
 		if err != nil {
 			return err
 		}
-		if err := (audit{action: "created", field: "terms_version", is: deref(terms), by: user.ID, client: c}).write(ctx, tx, user.ID); err != nil || user.EmailVerified || !s.cfg.verifies() {
+		if err := (audit{action: "created", field: field, is: deref(terms), by: user.ID, client: by.client}).write(ctx, tx, user.ID); err != nil || user.EmailVerified || !s.cfg.verifies() {
 			return err
 		}
 		return s.askToVerify(ctx, tx, user.ID, username, email)
@@ -115,7 +131,7 @@ func (s *server) register(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	user, err := s.createAccount(r.Context(), in, 0, s.clientOf(r))
+	user, err := s.createAccount(r.Context(), in, 0, s.registrarOf(r))
 	if err != nil {
 		return err
 	}
@@ -130,7 +146,7 @@ func (s *server) registerOld(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	user, err := s.createAccount(r.Context(), in, 0, s.clientOf(r))
+	user, err := s.createAccount(r.Context(), in, 0, s.registrarOf(r))
 	if e, is := err.(*httpError); is && e.detail == "Username already registered" {
 		return fail(http.StatusBadRequest, "Username already taken")
 	}

@@ -342,6 +342,7 @@ var actionTexts = map[string]string{
 	"totp_reset":               "Second factor removed",
 	"backup_code_used":         "Backup code used",
 	"backup_codes_renewed":     "New backup codes",
+	"signed_in":                "Signed in",
 	"signed_out":               "Other devices signed out",
 	"status_changed":           "Status changed",
 	"role_changed":             "Role changed",

@@ -120,6 +120,9 @@ var settings = []setting{
 		}
 		var err error
 		c.publicURL, err = webAddress(v)
+		if u, _ := url.Parse(v); err == nil && c.production && u.Scheme == "http" && !isLoopback(u.Hostname()) {
+			return errors.New("must start with https:// in production, since browsers send the sign-in cookies over TLS alone")
+		}
 		return err
 	}},
 	{"SITE_NAME", "Chatter", "name of the site, shown on every page", func(c *config, v string) error {
@@ -138,6 +141,9 @@ var settings = []setting{
 	{"COOKIE_DOMAIN", "", "domain of the sign-in cookies in production, such as .example.com", func(c *config, v string) error {
 		if strings.ContainsAny(v, "/: ") {
 			return errors.New("must be a domain such as .example.com, without scheme or port")
+		}
+		if u, err := url.Parse(c.publicURL); v != "" && c.production && err == nil && !strings.HasSuffix("."+u.Hostname(), "."+strings.TrimPrefix(v, ".")) {
+			return fmt.Errorf("must be the domain of PUBLIC_URL (%s) or one above it", u.Hostname())
 		}
 		c.cookieDomain = v
 		return nil
@@ -328,6 +334,11 @@ func webAddress(text string) (string, error) {
 		return "", errors.New("must be an address such as https://chatter.example.com")
 	}
 	return strings.TrimRight(text, "/"), nil
+}
+
+func isLoopback(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && addr.IsLoopback()
 }
 
 func splitList(text string) []string {

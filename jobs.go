@@ -32,6 +32,8 @@ func (s *server) later(what string, do func(ctx context.Context) error) error {
 	}
 	s.errands.Go(func() {
 		defer func() { <-s.errandSlots }()
+		s.errandsMayRun.RLock()
+		defer s.errandsMayRun.RUnlock()
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := do(ctx); err != nil {

@@ -342,7 +342,7 @@ func (s *server) adminCommand(ctx context.Context, args []string, stdout io.Writ
 		password := newPassword()
 		in := &input{where: "body", fields: map[string]json.RawMessage{}}
 		in.setValues(url.Values{"username": {args[1]}, "email": {args[2]}, "firstname": {args[1]}, "lastname": {""}, "password": {password}})
-		if _, err := s.createAccount(ctx, in, 1, byConsole); err != nil {
+		if _, err := s.createAccount(ctx, in, 1, registrar{byConsole, true, func() error { return nil }}); err != nil {
 			return errors.New(publicError(err).detail)
 		}
 		fmt.Fprintf(stdout, "Admin %s can sign in at %s/login with the password %s\nIt is shown only this once; change it on the account page.\n",

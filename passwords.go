@@ -63,10 +63,14 @@ func (h *hasher) wait(ctx context.Context) error {
 
 func (h *hasher) done() { <-h.slots }
 
+// What a stored hash may ask for, in KiB and passes; one that asks for more is
+// not of this service.
+const maxMemory, maxPasses = 1 << 20, 16
+
 // verify compares a password with a hash of this service or with a bcrypt one
 // of the older service, which ignored what came after the 72nd byte. outdated
-// says that the hash should be made anew from the password. An empty hash
-// costs as much as another and never fits.
+// says that the hash should be made anew from the password. An empty hash, or
+// one in no known form, costs as much as another and never fits.
 func (h *hasher) verify(ctx context.Context, password, hash string) (ok, outdated bool, err error) {
 	if isBcrypt(hash) {
 		if err := h.wait(ctx); err != nil {
@@ -80,11 +84,12 @@ func (h *hasher) verify(ctx context.Context, password, hash string) (ok, outdate
 	memory, time := h.memory, h.time
 	var salt, want []byte
 	if parts := strings.Split(hash, "$"); len(parts) == 6 {
-		if _, err := fmt.Sscanf(parts[3], "m=%d,t=%d,p=1", &memory, &time); err != nil {
-			return false, false, fmt.Errorf("a stored password hash is not in a known form: %w", err)
+		var m, t uint32
+		if _, err := fmt.Sscanf(parts[3], "m=%d,t=%d,p=1", &m, &t); err == nil && m <= maxMemory && t > 0 && t <= maxPasses {
+			memory, time = m, t
+			salt, _ = base64.RawStdEncoding.DecodeString(parts[4])
+			want, _ = base64.RawStdEncoding.DecodeString(parts[5])
 		}
-		salt, _ = base64.RawStdEncoding.DecodeString(parts[4])
-		want, _ = base64.RawStdEncoding.DecodeString(parts[5])
 	}
 	got, err := h.key(ctx, password, salt, memory, time)
 	if err != nil {

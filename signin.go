@@ -305,6 +305,8 @@ func (s *server) startSession(w http.ResponseWriter, r *http.Request, account si
 			update "user" set last_login = $2 where id = $1
 		), over as (
 			delete from session where user_id = $1 and (last_seen_at <= $5 or created_at <= $6) or id = any($7)
+		), log as (
+			insert into accountlog (user_id, action, changed_by, changed_at, ip_address, user_agent) values ($1, 'signed_in', $1, $2, $3, $4)
 		)
 		insert into session (user_id, created_at, last_seen_at, ip_address, user_agent) values ($1, $2, $2, $3, $4)
 		returning id`, account.ID, now, c.address, c.userAgent, now.Add(-s.cfg.sessionIdle), now.Add(-s.cfg.sessionMax), s.sessionsOf(r)).Scan(&session)
@@ -433,10 +435,7 @@ func (s *server) sendRegister(w http.ResponseWriter, r *http.Request, v viewer) 
 		in.add("accept_terms", "The terms have changed since you opened this page; please read them again", "value_error")
 		delete(in.fields, "accept_terms")
 	}
-	var user userRead
-	if err = s.take(r, registerLimit); err == nil {
-		user, err = s.createAccount(r.Context(), in, 0, s.clientOf(r))
-	}
+	user, err := s.createAccount(r.Context(), in, 0, s.registrarOf(r))
 	if err == nil {
 		s.rememberDevice(w, r, user.ID)
 		query := url.Values{"registered": {"true"}}

@@ -1,13 +1,18 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 func credentials(name, password string) url.Values {
@@ -234,4 +239,89 @@ func TestWeakPasswords(t *testing.T) {
 	}
 	st := newSite(t)
 	st.visitor().post("/accounts/register", with(registration("lovelace"), "password", "My-Lovelace-1")).detail(http.StatusUnprocessableEntity, "must not contain your username")
+}
+
+// statements counts what a server asks its database.
+type statements struct {
+	mu   sync.Mutex
+	list []string
+}
+
+func (c *statements) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.list = append(c.list, data.SQL)
+	return ctx
+}
+func (c *statements) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+func (c *statements) take() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	text := strings.Join(c.list, "\n")
+	c.list = nil
+	return text
+}
+
+// For a name that nobody has, the same statements run and the same hashes are
+// computed as for one that somebody has, and the answer is the same.
+func TestStrangersCostTheSame(t *testing.T) {
+	t.Parallel()
+	st := newSite(t)
+	st.member("alice")
+	st.errands.Wait()
+	counter := &statements{}
+	cfg := st.db.Config()
+	cfg.ConnConfig.Tracer = counter
+	traced, err := pgxpool.NewWithConfig(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(traced.Close)
+	st.server.db = traced
+	var hashes atomic.Int64
+	st.hasher.worked = func(string) { hashes.Add(1) }
+	for _, c := range []struct {
+		what, path string
+		body       func(name string) any
+		times      int
+	}{
+		// The fifth failure locks; what follows from that is done after the answer.
+		{"sign in", "/api/login", func(name string) any { return credentials(name, wrongPassword) }, 7},
+		{"code", "/api/reset-password", func(name string) any {
+			return map[string]any{"username": name, "reset_code": "ABCDEFGH", "new_password": "Brand-New-9"}
+		}, 7},
+	} {
+		var seen [2][]string
+		for i, name := range []string{"alice", "nobody"} {
+			for range c.times {
+				counter.take()
+				hashes.Store(0)
+				// The errands are held up until the answer is there.
+				release := st.holdErrands()
+				a := st.visitor().post(c.path, c.body(name))
+				seen[i] = append(seen[i], fmt.Sprint(a.status, string(a.body), hashes.Load(), counter.take()))
+				release()
+				st.errands.Wait()
+			}
+		}
+		for n := range seen[0] {
+			same(t, fmt.Sprintf("%s, time %d", c.what, n+1), seen[1][n], seen[0][n])
+		}
+	}
+	// A forgotten password is not even looked up before the answer.
+	for _, email := range []string{"alice@example.com", "nobody@example.com"} {
+		counter.take()
+		release := st.holdErrands()
+		st.visitor().post("/api/password/forgot", map[string]any{"email": email}).want(http.StatusOK)
+		same(t, "statements for "+email, counter.take(), "")
+		release()
+		st.errands.Wait()
+	}
+}
+
+// holdErrands makes errands wait until release is called.
+func (st *site) holdErrands() (release func()) {
+	st.errandsMayRun.Lock()
+	return st.errandsMayRun.Unlock
 }
