@@ -40,6 +40,11 @@ type config struct {
 	logLevel       slog.Level
 	logJSON        bool
 
+	commentEdit   time.Duration // after it a comment can't be edited; 0: always
+	commentLinks  string        // deny, review or allow
+	commentReview string        // none, first or all
+	newcomerLimit int           // comments an hour of an account in its first day; 0: no limit
+
 	// promptness is how long an answer may take that moves no file: a database
 	// that hangs must not hang the clients too. Only tests set another one.
 	promptness time.Duration
@@ -154,6 +159,28 @@ var settings = []setting{
 		c.testing = on
 		return nil
 	}},
+	{"COMMENT_EDIT_MINUTES", "0", "minutes in which a comment can be edited; 0 is no limit", func(c *config, v string) error {
+		n, err := strconv.Atoi(v)
+		if err != nil || n < 0 || n > 1e6 {
+			return errors.New("must be a number of minutes from 0 to 1000000")
+		}
+		c.commentEdit = time.Duration(n) * time.Minute
+		return nil
+	}},
+	{"COMMENT_LINKS", "deny", "deny, review (a moderator looks first) or allow links in comments", func(c *config, v string) error {
+		c.commentLinks = v
+		return oneOf(v, "deny", "review", "allow")
+	}},
+	{"COMMENT_REVIEW", "none", "none, first or all: which comments wait for a moderator; first is until one of an author's was approved", func(c *config, v string) error {
+		c.commentReview = v
+		return oneOf(v, "none", "first", "all")
+	}},
+	{"NEWCOMER_COMMENTS", "10", "comments an hour of an account in its first day; 0 is no limit", func(c *config, v string) (err error) {
+		if c.newcomerLimit, err = strconv.Atoi(v); err != nil || c.newcomerLimit < 0 {
+			return errors.New("must be a number from 0")
+		}
+		return nil
+	}},
 	{"LOG_LEVEL", "info", "debug, info, warn or error", func(c *config, v string) error {
 		if c.logLevel.UnmarshalText([]byte(v)) != nil {
 			return errors.New("must be debug, info, warn or error")
@@ -167,6 +194,14 @@ var settings = []setting{
 		c.logJSON = v == "json" || v == "" && c.production
 		return nil
 	}},
+}
+
+// oneOf checks a choice.
+func oneOf(v string, choices ...string) error {
+	if slices.Contains(choices, v) {
+		return nil
+	}
+	return errors.New("must be one of " + strings.Join(choices, ", "))
 }
 
 // loadConfig reads every setting through getenv. The error is one sentence

@@ -68,6 +68,10 @@ func (s *server) moveURL(ctx context.Context, from, to string) (move, error) {
 
 // moveRows gives the rows of m.Old to m.New and counts them.
 func moveRows(ctx context.Context, tx pgx.Tx, m *move) error {
+	// Whoever changes a like holds it before the page's counter.
+	if _, err := tx.Exec(ctx, `select from "like" where url = $1 for update`, m.Old); err != nil {
+		return err
+	}
 	if _, err := tx.Exec(ctx, `delete from "like" l where url = $1 and exists (select from "like" n where n.url = $2 and n.user_id = l.user_id)`, m.Old, m.New); err != nil {
 		return err
 	}
@@ -82,7 +86,16 @@ func moveRows(ctx context.Context, tx pgx.Tx, m *move) error {
 		}
 		*count += tag.RowsAffected()
 	}
-	return nil
+	var batch pgx.Batch
+	batch.Queue(`insert into page_count (url) values ($1), ($2) on conflict do nothing`, m.Old, m.New)
+	batch.Queue(`select from page_count where url in ($1, $2) order by url for no key update`, m.Old, m.New)
+	batch.Queue(`
+		update page_count p set
+			like_count = (select count(*) from "like" where url = p.url), last_liked_at = (select max(created_at) from "like" where url = p.url),
+			comment_count = (select count(*) from comment where url = p.url and not is_hidden and not is_removed)
+		where url in ($1, $2)`, m.Old, m.New)
+	batch.Queue(`delete from page_count where url = $1 and like_count = 0 and comment_count = 0`, m.Old)
+	return tx.SendBatch(ctx, &batch).Close()
 }
 
 // postMove answers POST /api/admin/urls/move.

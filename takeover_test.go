@@ -258,19 +258,21 @@ func TestTakeover(t *testing.T) {
 			migrateAll(t, dsn)
 			// And the way back and up again loses nothing either.
 			m := migratorOn(t, dsn)
-			if err := m.down(t.Context(), 2); err != nil {
+			if err := m.down(t.Context(), len(m.applied)); err != nil {
 				t.Fatal(err)
 			}
 			m.close()
 			older := values(t, dsn)
+			columns := rowsOf(t, dsn, `select table_name || ' ' || column_name from information_schema.columns where table_schema = 'public'`)
 			migrateAll(t, dsn)
 			if diff := difference(slices.Concat(want, []string{"schema site"}), describe(t, dsn)); diff != "" {
 				t.Errorf("after down and up the catalogue differs:\n%s", diff)
 			}
 			again := values(t, dsn)
 			for line := range after {
-				if key := strings.SplitN(line, " ", 4)[2]; strings.HasSuffix(key, "_double") {
-					continue
+				words := strings.SplitN(line, " ", 4)
+				if !columns[words[0]+" "+words[2]] {
+					continue // what only Chatter has
 				}
 				if !older[line] || !again[line] {
 					t.Errorf("lost on the way back: %s", truncate(line, 200))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -76,61 +75,28 @@ func (s *server) showPageViews(w http.ResponseWriter, r *http.Request) error {
 
 // mostViewed answers the pages with the most views.
 func (s *server) mostViewed(w http.ResponseWriter, r *http.Request) error {
-	return answerRanking(w, r, s, &s.viewed, rowToPageViews, `
+	return answerRanking(w, r, s, rowToPageViews, `
 		select url, count(*) as view_count, count(distinct ip_address) as unique_visitors, max(viewed_at) as last_viewed_at
 		from pageview group by url order by view_count desc, last_viewed_at desc, url limit $1`)
 }
 
-// ranking is the head of a list that takes the whole table to find. It is kept
-// for a while, and one request at a time makes it anew.
-type ranking[T any] struct {
-	mu   sync.Mutex
-	list []T
-	made time.Time
-}
-
-const (
-	rankingAge    = 30 * time.Second
-	rankingLength = 100
-)
-
-// forget makes the next request look at the table.
-func (k *ranking[T]) forget() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.made = time.Time{}
-}
-
-// get returns the list, at most so old as rankingAge; sql takes its length.
-func (k *ranking[T]) get(ctx context.Context, s *server, row pgx.RowToFunc[T], sql string) ([]T, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if s.now().Sub(k.made) > rankingAge {
-		rows, err := s.db.Query(ctx, sql, rankingLength)
-		if err != nil {
-			return nil, err
-		}
-		list, err := pgx.CollectRows(rows, row)
-		if err != nil {
-			return nil, err
-		}
-		k.list, k.made = list, s.now()
-	}
-	return k.list, nil
-}
-
-// answerRanking answers the first ?limit= of a ranking.
-func answerRanking[T any](w http.ResponseWriter, r *http.Request, s *server, k *ranking[T], row pgx.RowToFunc[T], sql string) error {
+// answerRanking answers the first ?limit= rows of a query that takes their
+// number.
+func answerRanking[T any](w http.ResponseWriter, r *http.Request, s *server, row pgx.RowToFunc[T], sql string) error {
 	in := queryInput(r)
-	limit := in.integer("limit", ptr(10), 1, rankingLength)
+	limit := in.integer("limit", ptr(10), 1, 100)
 	if err := in.err(); err != nil {
 		return err
 	}
-	list, err := k.get(r.Context(), s, row, sql)
+	rows, err := s.db.Query(r.Context(), sql, limit)
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, list[:min(limit, len(list))])
+	list, err := pgx.CollectRows(rows, row)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, list)
 }
 
 // viewPoint is one bar of a timeline.
