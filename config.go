@@ -45,6 +45,9 @@ type config struct {
 	commentReview string        // none, first or all
 	newcomerLimit int           // comments an hour of an account in its first day; 0: no limit
 
+	retentionIP time.Duration // after it the address in a view's row is replaced by a hash
+	respectDNT  bool          // views of who asks not to be tracked are not counted
+
 	// promptness is how long an answer may take that moves no file: a database
 	// that hangs must not hang the clients too. Only tests set another one.
 	promptness time.Duration
@@ -181,6 +184,18 @@ var settings = []setting{
 		}
 		return nil
 	}},
+	{"RETENTION_IP_DAYS", "30", "days that the addresses of visitors are kept; then a keyed hash takes their place", func(c *config, v string) (err error) {
+		c.retentionIP, err = days(v, 0)
+		return err
+	}},
+	{"RESPECT_DNT", "false", "true leaves out the views of people whose browser sends DNT or Sec-GPC", func(c *config, v string) error {
+		on, err := strconv.ParseBool(v)
+		if err != nil {
+			return errors.New("must be true or false")
+		}
+		c.respectDNT = on
+		return nil
+	}},
 	{"LOG_LEVEL", "info", "debug, info, warn or error", func(c *config, v string) error {
 		if c.logLevel.UnmarshalText([]byte(v)) != nil {
 			return errors.New("must be debug, info, warn or error")
@@ -194,6 +209,15 @@ var settings = []setting{
 		c.logJSON = v == "json" || v == "" && c.production
 		return nil
 	}},
+}
+
+// days reads a number of days, at least min.
+func days(v string, min int) (time.Duration, error) {
+	n, err := strconv.Atoi(v)
+	if err != nil || n < min || n > 36500 {
+		return 0, fmt.Errorf("must be a number of days from %d to 36500", min)
+	}
+	return time.Duration(n) * 24 * time.Hour, nil
 }
 
 // oneOf checks a choice.

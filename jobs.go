@@ -26,7 +26,9 @@ type job struct {
 }
 
 func (s *server) jobs() []job {
-	return []job{}
+	return []job{
+		{"hash addresses", 10 * time.Minute, s.hashAddresses},
+	}
 }
 
 // upkeep runs the jobs that are due, and looks again every few minutes.

@@ -76,9 +76,8 @@ func moveRows(ctx context.Context, tx pgx.Tx, m *move) error {
 		return err
 	}
 	for sql, count := range map[string]*int64{
-		`update "like" set url = $2 where url = $1`:   &m.Likes,
-		`update comment set url = $2 where url = $1`:  &m.Comments,
-		`update pageview set url = $2 where url = $1`: &m.Views,
+		`update "like" set url = $2 where url = $1`:  &m.Likes,
+		`update comment set url = $2 where url = $1`: &m.Comments,
 	} {
 		tag, err := tx.Exec(ctx, sql, m.Old, m.New)
 		if err != nil {
@@ -95,7 +94,12 @@ func moveRows(ctx context.Context, tx pgx.Tx, m *move) error {
 			comment_count = (select count(*) from comment where url = p.url and not is_hidden and not is_removed)
 		where url in ($1, $2)`, m.Old, m.New)
 	batch.Queue(`delete from page_count where url = $1 and like_count = 0 and comment_count = 0`, m.Old)
-	return tx.SendBatch(ctx, &batch).Close()
+	batch.Queue(`update pageview set url = $2 where url = $1`, m.Old, m.New)
+	var views int64
+	batch.Queue(`select move_views($1, $2)`, m.Old, m.New).QueryRow(func(row pgx.Row) error { return row.Scan(&views) })
+	err := tx.SendBatch(ctx, &batch).Close()
+	m.Views += views
+	return err
 }
 
 // postMove answers POST /api/admin/urls/move.
