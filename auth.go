@@ -63,8 +63,12 @@ type client struct {
 }
 
 func (s *server) clientOf(r *http.Request) client {
-	agent := strings.ToValidUTF8(strings.ReplaceAll(r.UserAgent(), "\x00", ""), "")
-	return client{s.clientAddr(r).String(), truncate(agent, 500)}
+	return client{s.clientAddr(r).String(), cleanAgent(r.UserAgent())}
+}
+
+// cleanAgent is a User-Agent header as the database can hold it.
+func cleanAgent(agent string) string {
+	return truncate(strings.ToValidUTF8(strings.ReplaceAll(agent, "\x00", ""), ""), 500)
 }
 
 // truncate cuts text to at most n characters.

@@ -51,6 +51,13 @@ type config struct {
 	smtpTLS                                    string // starttls, tls or off
 	mailFrom                                   mail.Address
 	mailRoots                                  *x509.CertPool // who vouches for the mail server; nil: the system's. Only tests set others
+	commentEdit                                time.Duration  // after it a comment can't be edited; 0: always
+	commentLinks                               string         // deny, review or allow
+	commentReview                              string         // none, first or all
+	newcomerLimit                              int            // comments an hour of an account in its first day; 0: no limit
+
+	retentionIP time.Duration // after it the address in a view's row is replaced by a hash
+	respectDNT  bool          // views of who asks not to be tracked are not counted
 
 	// promptness is how long an answer may take that moves no file: a database
 	// that hangs must not hang the clients too. Only tests set another one.
@@ -203,13 +210,10 @@ var settings = []setting{
 	}},
 	{"EMAIL_VERIFICATION", "optional", "off, optional (ask for it) or required (before anything is published)", func(c *config, v string) error {
 		c.emailVerification = v
-		if v != "off" && v != "optional" && v != "required" {
-			return errors.New("must be off, optional or required")
-		}
 		if v == "required" && !c.canMail() {
 			return errors.New("must not be required as long as no mail can be sent; set SMTP_HOST")
 		}
-		return nil
+		return oneOf(v, "off", "optional", "required")
 	}},
 	{"REQUIRE_2FA", "", "admins or all: who has to have two factors (default nobody)", func(c *config, v string) error {
 		c.require2FA = v
@@ -221,6 +225,40 @@ var settings = []setting{
 	{"RETENTION_AUDIT_DAYS", "365", "days that the history of accounts is kept; 0 is for ever", func(c *config, v string) (err error) {
 		c.retentionAudit, err = days(v, 0)
 		return err
+	}},
+	{"COMMENT_EDIT_MINUTES", "0", "minutes in which a comment can be edited; 0 is no limit", func(c *config, v string) error {
+		n, err := strconv.Atoi(v)
+		if err != nil || n < 0 || n > 1e6 {
+			return errors.New("must be a number of minutes from 0 to 1000000")
+		}
+		c.commentEdit = time.Duration(n) * time.Minute
+		return nil
+	}},
+	{"COMMENT_LINKS", "deny", "deny, review (a moderator looks first) or allow links in comments", func(c *config, v string) error {
+		c.commentLinks = v
+		return oneOf(v, "deny", "review", "allow")
+	}},
+	{"COMMENT_REVIEW", "none", "none, first or all: which comments wait for a moderator; first is until one of an author's was approved", func(c *config, v string) error {
+		c.commentReview = v
+		return oneOf(v, "none", "first", "all")
+	}},
+	{"NEWCOMER_COMMENTS", "10", "comments an hour of an account in its first day; 0 is no limit", func(c *config, v string) (err error) {
+		if c.newcomerLimit, err = strconv.Atoi(v); err != nil || c.newcomerLimit < 0 {
+			return errors.New("must be a number from 0")
+		}
+		return nil
+	}},
+	{"RETENTION_IP_DAYS", "30", "days that the addresses of visitors are kept; then a keyed hash takes their place", func(c *config, v string) (err error) {
+		c.retentionIP, err = days(v, 0)
+		return err
+	}},
+	{"RESPECT_DNT", "false", "true leaves out the views of people whose browser sends DNT or Sec-GPC", func(c *config, v string) error {
+		on, err := strconv.ParseBool(v)
+		if err != nil {
+			return errors.New("must be true or false")
+		}
+		c.respectDNT = on
+		return nil
 	}},
 	{"LOG_LEVEL", "info", "debug, info, warn or error", func(c *config, v string) error {
 		if c.logLevel.UnmarshalText([]byte(v)) != nil {
@@ -248,6 +286,14 @@ func days(v string, min int) (time.Duration, error) {
 
 // verifies reports whether new addresses are to be confirmed.
 func (c config) verifies() bool { return c.emailVerification != "off" && c.canMail() }
+
+// oneOf checks a choice.
+func oneOf(v string, choices ...string) error {
+	if slices.Contains(choices, v) {
+		return nil
+	}
+	return errors.New("must be one of " + strings.Join(choices, ", "))
+}
 
 // loadConfig reads every setting through getenv. The error is one sentence
 // that starts with the name of the variable at fault.

@@ -1,19 +1,15 @@
 package main
 
 import (
-	"bytes"
 	"cmp"
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
 	"net/http"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
@@ -47,6 +43,14 @@ const (
 	maxURLBytes = 2600
 )
 
+// checkURL says what is wrong with the length of a page's URL, or nothing.
+func checkURL(url string) string {
+	if utf8.RuneCountInString(url) > maxURL || len(url) > maxURLBytes {
+		return fmt.Sprintf("Url must have at most %d characters and %d bytes", maxURL, maxURLBytes)
+	}
+	return ""
+}
+
 // pageURL reads a field that is a page's URL. It must be there, but may be
 // empty, and spaces at its ends belong to it.
 func (in *input) pageURL(name string) string {
@@ -60,8 +64,8 @@ func (in *input) pageURL(name string) string {
 // pathURL is the page's URL at the end of a path.
 func pathURL(r *http.Request) (string, error) {
 	url := pageURL(r.PathValue("url"))
-	if utf8.RuneCountInString(url) > maxURL || len(url) > maxURLBytes {
-		return "", invalid(fault{[]string{"path", "url"}, fmt.Sprintf("URL must have at most %d characters and %d bytes", maxURL, maxURLBytes), "string_too_long"})
+	if tooLong := checkURL(url); tooLong != "" {
+		return "", invalid(fault{[]string{"path", "url"}, tooLong, "string_too_long"})
 	}
 	return url, nil
 }
@@ -93,18 +97,25 @@ const storedURL = `coalesce((select new_url from page_alias where old_url = $1::
 // target whose three columns are $1 to $3.
 const sameTarget = `(url = ` + storedURL + ` or entity_type = $2 and entity_id = $3)`
 
-// onTarget runs do in a transaction in which a target that is a project can't
-// be deleted: the database counts likes and comments in the project's row, and
-// whoever takes that row first has to do so always.
+// onTarget runs do in a transaction that holds the target.
 func (s *server) onTarget(ctx context.Context, t target, do func(tx pgx.Tx) error) error {
 	return pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
-		if t.EntityID != nil {
-			if _, err := tx.Exec(ctx, `select from project where id = $1 for key share`, t.EntityID); err != nil {
-				return err
-			}
+		if err := holdProject(ctx, tx, t); err != nil {
+			return err
 		}
 		return do(tx)
 	})
+}
+
+// holdProject keeps a target that is a project from being deleted until the
+// transaction ends: the database counts likes and comments in the project's
+// row, and whoever takes that row first has to do so always.
+func holdProject(ctx context.Context, tx pgx.Tx, t target) error {
+	if t.EntityID == nil {
+		return nil
+	}
+	_, err := tx.Exec(ctx, `select from project where id = $1 for key share`, t.EntityID)
+	return err
 }
 
 // likeStatus says how many people like a target, and whether the viewer does.
@@ -115,14 +126,14 @@ type likeStatus struct {
 }
 
 func (s *server) loadLikeStatus(ctx context.Context, t target, v viewer) (likeStatus, error) {
-	rows, err := s.db.Query(ctx, `
-		select count(*) as like_count, count(*) filter (where user_id = $4) > 0 as liked, min(id) filter (where user_id = $4) as user_like_id
-		from "like" where `+sameTarget, t.URL, t.EntityType, t.EntityID, v.ID)
-	if err != nil {
-		return likeStatus{}, err
-	}
-	return pgx.CollectOneRow(rows, pgx.RowToStructByName[likeStatus])
+	return one[likeStatus](ctx, s.db, `
+		select `+likeCount+` as like_count, count(*) > 0 as liked, min(id) as user_like_id
+		from "like" where `+sameTarget+` and user_id = $4`, t.URL, t.EntityType, t.EntityID, v.ID)
 }
+
+// likeCount is the counter of the target whose three columns are $1 to $3.
+const likeCount = `coalesce((select like_count from page_count where url = ` + storedURL + `),
+		(select like_count from project where $2 = 'project' and id = $3), 0)`
 
 // toggleLike adds v's like of a target that v can see, or takes it back.
 // Parallel toggles of one person come one after the other, so that an even
@@ -141,9 +152,10 @@ func (s *server) toggleLike(ctx context.Context, t target, v viewer) (liked bool
 				insert into "like" (url, entity_type, entity_id, user_id)
 				select `+storedURL+`, $2, $3, $4 where not exists (select from gone)
 				on conflict do nothing returning id)
-			select exists (select from added),
-			       (select count(*) from "like" where `+sameTarget+`) + (select count(*) from added) - (select count(*) from gone)`,
-			t.URL, t.EntityType, t.EntityID, v.ID).QueryRow(func(row pgx.Row) error { return row.Scan(&liked, &count) })
+			select exists (select from added)`,
+			t.URL, t.EntityType, t.EntityID, v.ID).QueryRow(func(row pgx.Row) error { return row.Scan(&liked) })
+		// What has just been counted is held to the end, so that this is exact.
+		batch.Queue(`select `+likeCount, t.URL, t.EntityType, t.EntityID).QueryRow(func(row pgx.Row) error { return row.Scan(&count) })
 		return tx.SendBatch(ctx, &batch).Close()
 	})
 	return liked, count, err
@@ -314,9 +326,9 @@ type likedPage struct {
 
 // mostLiked answers the pages with the most likes.
 func (s *server) mostLiked(w http.ResponseWriter, r *http.Request) error {
-	return answerRanking(w, r, s, &s.liked, pgx.RowToStructByName[likedPage], `
-		select url, count(*) as like_count, max(created_at) as last_liked_at from "like"
-		where url is not null group by url order by like_count desc, last_liked_at desc, url limit $1`)
+	return answerRanking(w, r, s, pgx.RowToStructByName[likedPage], `
+		select url, like_count, last_liked_at from page_count
+		where like_count > 0 order by like_count desc, last_liked_at desc, url limit $1`)
 }
 
 // commentRead is a comment as its author gets it back.
@@ -327,6 +339,8 @@ type commentRead struct {
 	CreatedAt time.Time  `json:"created_at"`
 	EditedAt  *time.Time `json:"edited_at"`
 	UserID    int        `json:"user_id"`
+
+	AwaitingReview bool `json:"awaiting_review"` // only its author and admins see it
 }
 
 // commentWithUser is a comment in a thread.
@@ -344,25 +358,25 @@ type commentWithUser struct {
 	visible bool
 }
 
-const commentColumns = `id, url, entity_type, entity_id, content, created_at, edited_at, user_id`
+const commentColumns = `id, url, entity_type, entity_id, content, created_at, edited_at, user_id, held_for is not null as awaiting_review`
 
 // createComment adds a comment of v to a target.
 func (s *server) createComment(ctx context.Context, t target, in *input, v viewer) (commentRead, error) {
-	content, _ := in.string("content")
-	if !in.has("content") {
-		in.add("content", "Content is required", "missing")
-	}
 	parent := in.optionalInteger("parent_comment_id", nil, 0, 1<<31-1)
-	if err := in.err(); err != nil {
-		return commentRead{}, err
-	}
-	content, err := cleanComment(content)
+	content, links, err := s.commentText(in)
 	if err != nil {
 		return commentRead{}, err
 	}
 	var made commentRead
 	err = pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
-		if err := checkVisible(ctx, tx, t, v); err != nil {
+		author, err := s.loadAuthor(ctx, tx, v)
+		if err == nil {
+			err = s.slowNewcomer(ctx, tx, author)
+		}
+		if err == nil {
+			err = checkVisible(ctx, tx, t, v)
+		}
+		if err != nil {
 			return err
 		}
 		if parent != nil {
@@ -378,13 +392,31 @@ func (s *server) createComment(ctx context.Context, t target, in *input, v viewe
 				return fail(http.StatusBadRequest, "Cannot reply to removed or hidden comment")
 			}
 		}
+		heldFor := s.heldFor(author, links)
 		made, err = one[commentRead](ctx, tx, `
-			insert into comment (url, entity_type, entity_id, user_id, content, parent_comment_id)
-			values (`+storedURL+`, $2, $3, $4, $5, $6) returning `+commentColumns,
-			t.URL, t.EntityType, t.EntityID, v.ID, content, parent)
+			insert into comment (url, entity_type, entity_id, user_id, content, parent_comment_id, is_hidden, held_for)
+			values (`+storedURL+`, $2, $3, $4, $5, $6, $7::varchar is not null, $7) returning `+commentColumns,
+			t.URL, t.EntityType, t.EntityID, v.ID, content, parent, heldFor)
 		return err
 	})
 	return made, err
+}
+
+// commentText reads the field "content" and returns the text that is stored,
+// and whether there are links in it.
+func (s *server) commentText(in *input) (content string, links bool, err error) {
+	content, _ = in.string("content")
+	if !in.has("content") {
+		in.add("content", "Content is required", "missing")
+	}
+	if err := in.err(); err != nil {
+		return "", false, err
+	}
+	if content, err = cleanComment(content); err != nil {
+		return "", false, err
+	}
+	links, err = s.checkWords(content)
+	return content, links, err
 }
 
 // postComment answers the two endpoints that add a comment; of makes the
@@ -413,13 +445,13 @@ func (s *server) loadThread(ctx context.Context, t target, v viewer, sort string
 	}
 	type row struct {
 		commentRead
-		Username        string
-		ProfilePicture  *string
-		LikeCount       int
-		UserHasLiked    bool
-		ParentCommentID *int
-		ReplyCount      int
-		Visible         bool
+		Username         string
+		ProfilePicture   *string
+		LikeCount        int
+		UserHasLiked     bool
+		ParentCommentID  *int
+		ReplyCount       int
+		Counted, Visible bool
 	}
 	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[row])
 	if err != nil {
@@ -432,20 +464,21 @@ func (s *server) loadThread(ctx context.Context, t target, v viewer, sort string
 			f.ParentCommentID, f.ReplyCount, []*commentWithUser{}, f.Visible}
 		byID[c.ID] = c
 		all = append(all, c)
-		if c.visible {
+		if f.Counted {
 			total++
 		}
 	}
-	// A reply is younger than its parent: from the last backwards, each
+	oldest := func(a, b *commentWithUser) int { return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), a.ID-b.ID) }
+	// A reply has a higher id than its parent: from the last backwards, each
 	// comment is complete when it is handed to its parent. One that can't be
 	// seen stays only for the sake of its replies.
 	for _, c := range slices.Backward(all) {
-		slices.Reverse(c.Replies)
+		slices.SortFunc(c.Replies, oldest)
 		if !c.visible {
 			if len(c.Replies) == 0 {
 				continue
 			}
-			c.blank("[removed]")
+			c.blank()
 		}
 		if parent := byID[deref(c.ParentCommentID)]; parent != nil {
 			parent.Replies = append(parent.Replies, c)
@@ -453,16 +486,22 @@ func (s *server) loadThread(ctx context.Context, t target, v viewer, sort string
 			top = append(top, c)
 		}
 	}
+	slices.SortFunc(top, func(a, b *commentWithUser) int { return oldest(b, a) })
 	if sort == "popular" {
 		slices.SortStableFunc(top, func(a, b *commentWithUser) int { return b.LikeCount - a.LikeCount })
 	}
 	return top, total, nil
 }
 
-// blank takes everything from a comment that tells who wrote what.
-func (c *commentWithUser) blank(word string) {
+// blank takes everything from a comment that tells who wrote what. The word in
+// its place is never empty: pages show its first letter.
+func (c *commentWithUser) blank() {
+	word := "[removed]"
+	if c.UserID == 0 {
+		word = "[deleted]"
+	}
 	c.Content, c.Username, c.AuthorUsername = word, word, word
-	c.UserID, c.ProfilePicture, c.LikeCount, c.UserHasLiked, c.EditedAt = 0, nil, 0, false, nil
+	c.UserID, c.ProfilePicture, c.LikeCount, c.UserHasLiked, c.EditedAt, c.AwaitingReview = 0, nil, 0, false, nil, false
 }
 
 func deref[T any](p *T) (value T) {
@@ -524,22 +563,40 @@ func (s *server) listEntityComments(w http.ResponseWriter, r *http.Request, v vi
 	return s.listComments(w, r, v, in.entity(), in)
 }
 
-// ownComment is a comment that the viewer may change.
-type ownComment struct {
-	ID, UserID int
+// seenComment is a comment about something that the viewer can see.
+type seenComment struct {
+	ID, UserID int // the author, or 0 when the account is gone
 	target
+	Visible bool
+}
+
+const selectSeen = `
+	select id, coalesce(user_id, 0) as user_id, url, entity_type, entity_id, not is_hidden and not is_removed as visible
+	from comment where id = $1`
+
+// loadSeen returns the comment with an id, or the 404.
+func loadSeen(ctx context.Context, db querier, id int, v viewer) (seenComment, error) {
+	c, err := one[seenComment](ctx, db, selectSeen, id)
+	if err == nil {
+		err = checkVisible(ctx, db, c.target, v)
+	}
+	var hidden *httpError
+	if errors.As(err, &hidden) {
+		err = pgx.ErrNoRows
+	}
+	return c, orNotFound(err, "Comment")
 }
 
 // loadOwnComment returns the comment of the path, or the 403 with the words
 // that the endpoint has for it.
-func (s *server) loadOwnComment(r *http.Request, v viewer, forbidden string) (ownComment, error) {
+func (s *server) loadOwnComment(r *http.Request, v viewer, forbidden string) (seenComment, error) {
 	id, err := pathID(r, "id")
 	if err != nil {
-		return ownComment{}, err
+		return seenComment{}, err
 	}
-	c, err := one[ownComment](r.Context(), s.db, `select id, user_id, url, entity_type, entity_id from comment where id = $1`, id)
+	c, err := one[seenComment](r.Context(), s.db, selectSeen, id)
 	if err == nil && c.UserID != v.ID {
-		return ownComment{}, fail(http.StatusForbidden, "%s", forbidden)
+		return seenComment{}, fail(http.StatusForbidden, "%s", forbidden)
 	}
 	return c, orNotFound(err, "Comment")
 }
@@ -558,36 +615,47 @@ func (s *server) editComment(w http.ResponseWriter, r *http.Request, v viewer) e
 }
 
 // changeComment gives the viewer's comment of the path a new text and keeps
-// the old one as a version.
+// the old one as a version. The new text passes the same checks as a new
+// comment; one that nobody but its author can see while it waits for review
+// goes on waiting.
 func (s *server) changeComment(r *http.Request, in *input, v viewer) (commentRead, error) {
+	ctx := r.Context()
 	c, err := s.loadOwnComment(r, v, "Only the original author can edit this comment")
 	if err != nil {
 		return commentRead{}, err
 	}
-	content, _ := in.string("content")
-	if !in.has("content") {
-		in.add("content", "Content is required", "missing")
-	}
-	if err := in.err(); err != nil {
-		return commentRead{}, err
-	}
-	if content, err = cleanComment(content); err != nil {
+	content, links, err := s.commentText(in)
+	if err != nil {
 		return commentRead{}, err
 	}
 	var edited commentRead
-	err = s.onTarget(r.Context(), c.target, func(tx pgx.Tx) error {
-		var visible bool
-		err := tx.QueryRow(r.Context(), `select not is_removed and not is_hidden from comment where id = $1 for no key update`, c.ID).Scan(&visible)
+	err = pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
+		author, err := s.loadAuthor(ctx, tx, v)
 		if err != nil {
+			return err
+		}
+		if err := holdProject(ctx, tx, c.target); err != nil {
+			return err
+		}
+		var editable bool
+		var age time.Duration
+		err = tx.QueryRow(ctx, `
+			select not is_removed and (not is_hidden or held_for is not null), $2 - created_at from comment where id = $1 for no key update`,
+			c.ID, s.now().UTC()).Scan(&editable, &age)
+		switch limit := s.cfg.commentEdit; {
+		case err != nil:
 			return orNotFound(err, "Comment")
-		}
-		if !visible {
+		case !editable:
 			return fail(http.StatusBadRequest, "A removed or hidden comment cannot be edited")
+		case limit > 0 && age > limit:
+			return fail(http.StatusForbidden, "A comment can be edited for %s after it was written", formatWait(int(limit.Seconds())))
 		}
-		edited, err = one[commentRead](r.Context(), tx, `
+		edited, err = one[commentRead](ctx, tx, `
 			with version as (insert into commentversion (comment_id, content) select id, content from comment where id = $1 and content <> $2)
-			update comment set content = $2, edited_at = case when content <> $2 then now() else edited_at end
-			where id = $1 returning `+commentColumns, c.ID, content)
+			update comment set content = $2, edited_at = case when content <> $2 then now() else edited_at end,
+				held_for = case when content <> $2 then coalesce(held_for, $3) else held_for end,
+				is_hidden = is_hidden or content <> $2 and $3::varchar is not null
+			where id = $1 returning `+commentColumns, c.ID, content, s.heldFor(author, links))
 		return err
 	})
 	return edited, err
@@ -637,20 +705,12 @@ func (s *server) likeComment(w http.ResponseWriter, r *http.Request, v viewer) e
 // connection, asked for while holding the first, could wait for ever.
 func (s *server) toggleCommentLike(ctx context.Context, id int, v viewer) (liked bool, count int, err error) {
 	err = pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
-		var t target
-		err := tx.QueryRow(ctx, `select url, entity_type, entity_id from comment where id = $1`, id).Scan(&t.URL, &t.EntityType, &t.EntityID)
-		if err == nil {
-			err = checkVisible(ctx, tx, t, v)
-		}
-		if err == nil {
-			err = tx.QueryRow(ctx, `select like_count from comment where id = $1 and not is_hidden and not is_removed for no key update`, id).Scan(&count)
-		}
-		var hidden *httpError
-		if errors.Is(err, pgx.ErrNoRows) || errors.As(err, &hidden) {
-			return fail(http.StatusNotFound, "Comment not found")
-		}
-		if err != nil {
+		if _, err := loadSeen(ctx, tx, id, v); err != nil {
 			return err
+		}
+		err := tx.QueryRow(ctx, `select like_count from comment where id = $1 and not is_hidden and not is_removed for no key update`, id).Scan(&count)
+		if err != nil {
+			return orNotFound(err, "Comment")
 		}
 		tag, err := tx.Exec(ctx, `delete from commentlike where comment_id = $1 and user_id = $2`, id, v.ID)
 		if err != nil {
@@ -667,152 +727,83 @@ func (s *server) toggleCommentLike(ctx context.Context, id int, v viewer) (liked
 	return liked, count, err
 }
 
-// Comments are plain text.
-var (
-	blanks     = regexp.MustCompile(`[ \t\x{00a0}]+`)
-	aroundEnds = regexp.MustCompile(` ?\n ?`)
-	manyEnds   = regexp.MustCompile(`\n{3,}`)
-	webAddr    = regexp.MustCompile(`(?i)(?:\b[a-z][a-z0-9+.-]{1,20}://|\bwww\.)[^\s]+|\b(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+(?:com|org|net|info|biz|co\.uk|ru|cn|xyz|top|shop|site|online|club|io|dev|app|ly)\b(?:/[^\s]*)?`)
-)
-
-// tagNames are the elements of HTML that a text is likely to be pasted with,
-// and those that do harm.
-var tagNames = func() map[string]bool {
-	names := map[string]bool{}
-	for name := range strings.FieldsSeq(`a abbr address article aside audio b base bdo big blockquote body br button canvas center cite code
-		col colgroup dd del details dfn div dl dt em embed fieldset figcaption figure font footer form frame frameset h1 h2 h3 h4 h5 h6 head
-		header hr html i iframe img input ins kbd label legend li link main map mark math meta nav noscript object ol option p param path
-		picture pre q s samp script section select small source span strike strong style sub summary sup svg table tbody td template textarea
-		tfoot th thead title tr track tt u ul var video wbr`) {
-		names[name] = true
-	}
-	return names
-}()
-
-// stripTags takes out what a browser would take for HTML that does something:
-// comments, tags of known elements, and any that have attributes with values.
-// A < that is never closed, or closes around words that are no tag, is text.
-// Taking a tag out can make another one of what stood around it, so that every
-// > looks back over what is left; the whole is linear in the text's length.
-func stripTags(text string) string {
-	var out []byte
-	var open []int // where each < in out is that may begin a tag
-	value := -1    // the last = in out
-	comments := true
-	for i := 0; i < len(text); i++ {
-		switch c := text[i]; c {
-		case '<':
-			if comments && strings.HasPrefix(text[i:], "<!--") {
-				inside, _, found := strings.Cut(text[i+4:], "-->")
-				if comments = found; found {
-					i += len("<!--") + len(inside) + len("-->") - 1
-					continue
-				}
-			}
-			open = append(open, len(out))
-		case '=':
-			value = len(out)
-		case '>':
-			start := -1
-			for len(open) > 0 && start < 0 {
-				last := open[len(open)-1]
-				open = open[:len(open)-1]
-				if isTag(out[last+1:], value > last) {
-					start = last
-				}
-			}
-			if start >= 0 {
-				out = out[:start]
-				if value >= start {
-					value = bytes.LastIndexByte(out, '=')
-				}
-				continue
-			}
-		}
-		out = append(out, text[i])
-	}
-	return string(out)
+// liker is somebody who likes a comment.
+type liker struct {
+	UserID         int     `json:"user_id"`
+	Username       string  `json:"username"`
+	ProfilePicture *string `json:"profile_picture"` // the file's name
 }
 
-// isTag tells what stood between < and >; hasValue says that a = is in it.
-func isTag(inside []byte, hasValue bool) bool {
-	name := bytes.TrimPrefix(inside[:min(len(inside), 30)], []byte("/"))
-	if len(name) == 0 {
-		return false
+// showLikers answers who liked a comment last.
+func (s *server) showLikers(w http.ResponseWriter, r *http.Request, v viewer) error {
+	id, err := pathID(r, "id")
+	if err != nil {
+		return err
 	}
-	if name[0] == '!' || name[0] == '?' {
-		return true
+	c, err := loadSeen(r.Context(), s.db, id, v)
+	if err == nil && !c.Visible {
+		err = pgx.ErrNoRows
 	}
-	end := bytes.IndexFunc(name, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) && r != '-' })
-	if end < 0 {
-		end = len(name)
+	if err != nil {
+		return orNotFound(err, "Comment")
 	}
-	letter := end > 0 && unicode.IsLetter(rune(name[0]))
-	return letter && (hasValue || tagNames[strings.ToLower(string(name[:end]))] && !bytes.ContainsAny(inside[end:], "&|"))
+	answer := struct {
+		CommentID int     `json:"comment_id"`
+		LikeCount int     `json:"like_count"`
+		Likers    []liker `json:"likers"`
+	}{CommentID: id, Likers: []liker{}}
+	rows, err := s.db.Query(r.Context(), `
+		select c.like_count, u.id as user_id, u.username, u.profile_picture
+		from comment c join commentlike l on l.comment_id = c.id join "user" u on u.id = l.user_id
+		where c.id = $1 order by l.created_at desc, l.id desc limit 10`, id)
+	if err != nil {
+		return err
+	}
+	var one liker
+	if _, err := pgx.ForEachRow(rows, []any{&answer.LikeCount, &one.UserID, &one.Username, &one.ProfilePicture}, func() error {
+		answer.Likers = append(answer.Likers, one)
+		return nil
+	}); err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, answer)
 }
 
-// hasInk reports whether a text shows anything. The Hangul fillers and the
-// blank of Braille are letters by their category, and blank all the same.
-func hasInk(text string) bool {
-	return strings.ContainsFunc(text, func(r rune) bool {
-		return unicode.IsGraphic(r) && !unicode.IsSpace(r) && !strings.ContainsRune("\u115f\u1160\u2800\u3164\uffa0", r)
-	})
+// commentVersion is a text that a comment had until it was edited.
+type commentVersion struct {
+	ID        int       `json:"id"`
+	CommentID int       `json:"comment_id"`
+	Content   string    `json:"content"`
+	EditedAt  time.Time `json:"edited_at"`
 }
 
-const maxComment = 5000
-
-// cleanComment returns the text that is stored for a comment, or the 400 that
-// says what is wrong with it.
-func cleanComment(text string) (string, error) {
-	text = strings.ReplaceAll(strings.ReplaceAll(text, "\r\n", "\n"), "\r", "\n")
-	// Control and format characters hide words and turn text around; the two
-	// joiners are needed by emoji and by some scripts.
-	text = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) && r != '\n' && r != '\t' || unicode.Is(unicode.Cf, r) && r != '\u200c' && r != '\u200d' {
-			return -1
-		}
-		return r
-	}, text)
-	text = stripTags(text)
-	text = blanks.ReplaceAllString(text, " ")
-	text = aroundEnds.ReplaceAllString(text, "\n")
-	text = strings.TrimSpace(manyEnds.ReplaceAllString(text, "\n\n"))
-	if !hasInk(text) {
-		return "", fail(http.StatusBadRequest, "Comment cannot be empty")
+// loadVersions returns the earlier texts of a comment, the newest first, to
+// its author and to admins; others only know that it was edited, and when.
+func (s *server) loadVersions(r *http.Request, v viewer) (seenComment, []commentVersion, error) {
+	id, err := pathID(r, "id")
+	if err != nil {
+		return seenComment{}, nil, err
 	}
-	if utf8.RuneCountInString(text) > maxComment {
-		return "", fail(http.StatusBadRequest, "Comment is too long (max %d characters)", maxComment)
+	c, err := one[seenComment](r.Context(), s.db, selectSeen, id)
+	if err != nil {
+		return c, nil, orNotFound(err, "Comment")
 	}
-	if found := webAddr.FindAllString(text, 3); found != nil {
-		return "", fail(http.StatusBadRequest, "Comments cannot contain URLs or links. Found: %s", strings.Join(found, ", "))
+	if c.UserID != v.ID && !v.Admin {
+		return c, nil, fail(http.StatusForbidden, "Only the author and admins can see earlier versions of a comment")
 	}
-	if found := bannedIn(text); found != nil {
-		return "", fail(http.StatusBadRequest, "Comment contains inappropriate language. Please remove: %s", strings.Join(found, ", "))
+	rows, err := s.db.Query(r.Context(), `select id, comment_id, content, edited_at from commentversion where comment_id = $1 order by id desc`, id)
+	if err != nil {
+		return c, nil, err
 	}
-	return text, nil
+	list, err := pgx.CollectRows(rows, pgx.RowToStructByName[commentVersion])
+	return c, list, err
 }
 
-//go:embed banned_words.txt
-var bannedList string
-
-// bannedWords are the words, in lower case, that no comment may hold.
-var bannedWords = func() map[string]bool {
-	words := map[string]bool{}
-	for word := range strings.Lines(bannedList) {
-		words[strings.TrimSpace(word)] = true
+// showVersions answers with the earlier texts of a comment.
+func (s *server) showVersions(w http.ResponseWriter, r *http.Request, v viewer) error {
+	_, list, err := s.loadVersions(r, v)
+	if err != nil {
+		return err
 	}
-	delete(words, "")
-	return words
-}()
-
-// bannedIn returns the banned words that stand in text as words of their own,
-// each once.
-func bannedIn(text string) []string {
-	var found []string
-	for word := range strings.FieldsFuncSeq(text, func(r rune) bool { return !unicode.IsLetter(r) }) {
-		if bannedWords[strings.ToLower(word)] && !slices.Contains(found, word) {
-			found = append(found, word)
-		}
-	}
-	return found
+	return writeJSON(w, http.StatusOK, list)
 }

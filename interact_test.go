@@ -151,7 +151,7 @@ func TestParallelTogglesEndRight(t *testing.T) {
 	alice := st.member("alice")
 	comment := alice.post("/interact/comment", map[string]any{"url": "a", "content": "Hello"}).id()
 	var people []*person
-	for i := range 12 {
+	for i := range 50 {
 		people = append(people, st.member(fmt.Sprint("person", i)))
 	}
 	var wait sync.WaitGroup
@@ -159,14 +159,15 @@ func TestParallelTogglesEndRight(t *testing.T) {
 		wait.Go(func() { p.post("/interact/like", map[string]any{"url": "a"}) })
 		wait.Go(func() { p.post(fmt.Sprintf("/interact/comments/%d/like", comment), nil) })
 	}
-	for range 20 { // an even number of toggles by one person
+	for range 50 { // an even number of toggles by one person
 		wait.Go(func() { alice.post("/interact/like", map[string]any{"url": "a"}) })
 		wait.Go(func() { alice.post(fmt.Sprintf("/interact/comments/%d/like", comment), nil) })
 	}
 	wait.Wait()
-	same(t, "likes", st.count(`select count(*) from "like" where url = 'a'`), 12)
-	same(t, "comment likes", st.count(`select count(*) from commentlike`), 12)
-	same(t, "like_count", st.count(`select like_count from comment`), 12)
+	same(t, "likes", st.count(`select count(*) from "like" where url = 'a'`), 50)
+	same(t, "comment likes", st.count(`select count(*) from commentlike`), 50)
+	same(t, "like_count", st.count(`select like_count from comment`), 50)
+	same(t, "drift", st.drift(), "")
 }
 
 // commentShape is CommentWithUser as clients know it.
@@ -365,10 +366,6 @@ func TestCleanComment(t *testing.T) {
 		{strings.Repeat("x", 5001), "max 5000 characters"},
 		{strings.Repeat("<", 60000), "max 5000 characters"},
 		{strings.Repeat("<q1", 20000) + strings.Repeat(">", 20000), "max 5000 characters"},
-		{"see https://evil.example/x now", "Found: https://evil.example/x"},
-		{"see www.evil.example", "Found: www.evil.example"},
-		{"buy at cheap-pills.com/now", "Found: cheap-pills.com/now"},
-		{"What the fuck, FUCK", "Please remove: fuck, FUCK"},
 	} {
 		got, err := cleanComment(c.in)
 		if err == nil || publicError(err).status != http.StatusBadRequest || !strings.Contains(err.Error(), c.want) {
@@ -382,8 +379,9 @@ func TestCleanComment(t *testing.T) {
 func TestCountersNeverDrift(t *testing.T) {
 	t.Parallel()
 	st := newSite(t)
+	root := st.admin("root")
 	var people []*person
-	for i := range 6 {
+	for i := range 8 {
 		people = append(people, st.member(fmt.Sprint("person", i)))
 	}
 	project := people[0].draft("Robot")
@@ -392,38 +390,44 @@ func TestCountersNeverDrift(t *testing.T) {
 	for i, p := range people {
 		random := rand.New(rand.NewPCG(1, uint64(i)))
 		wait.Go(func() {
-			for range 60 {
+			for n := range 60 {
 				id := 1 + random.IntN(40)
-				switch random.IntN(6) {
-				case 0, 1:
-					body := map[string]any{"entity_type": "project", "entity_id": project, "content": "Hello"}
+				target := map[string]any{"entity_type": "project", "entity_id": project, "content": "Hello"}
+				like, comment := "/api/likes/entity", "/interact/entity/comment"
+				if page := random.IntN(4); page > 0 {
+					target = map[string]any{"url": fmt.Sprint("page", page), "content": "Hello"}
+					like, comment = "/interact/like", "/interact/comment"
+				}
+				switch random.IntN(9) {
+				case 0, 1, 2:
 					if random.IntN(3) > 0 {
-						body["parent_comment_id"] = id
+						target["parent_comment_id"] = id
 					}
-					p.post("/interact/entity/comment", body)
-				case 2:
-					p.post(fmt.Sprintf("/interact/comments/%d/like", id), nil)
+					p.post(comment, target)
 				case 3:
-					p.delete(fmt.Sprintf("/interact/comments/%d", id))
+					p.post(fmt.Sprintf("/interact/comments/%d/like", id), nil)
 				case 4:
-					p.post("/api/likes/entity", map[string]any{"entity_type": "project", "entity_id": project})
+					p.delete(fmt.Sprintf("/interact/comments/%d", id))
 				case 5:
-					st.exec(`update comment set is_hidden = not is_hidden where id = $1`, id)
+					p.post(like, target)
+				case 6:
+					root.post(fmt.Sprintf("/interact/comments/%d/%s", id, []string{"hide", "unhide", "clear-flags"}[random.IntN(3)]), nil)
+				case 7:
+					p.post(fmt.Sprintf("/interact/comments/%d/report", id), map[string]any{"reason": "spam"})
+				case 8:
+					p.put(fmt.Sprintf("/interact/comments/%d", id), map[string]any{"content": fmt.Sprint("Hello ", n)})
 				}
 			}
 		})
 	}
+	for _, name := range []string{"person5", "person6"} {
+		wait.Go(func() { st.exec(`delete from "user" where username = $1`, name) })
+	}
 	wait.Wait()
-	st.exec(`delete from "user" where username = 'person3'`)
-	same(t, "comments that drifted", st.count(`
-		select count(*) from comment c where
-			like_count <> (select count(*) from commentlike l where l.comment_id = c.id) or
-			reply_count <> (select count(*) from comment r where r.parent_comment_id = c.id and not r.is_hidden and not r.is_removed)`), 0)
-	same(t, "projects that drifted", st.count(`
-		select count(*) from project p where
-			like_count <> (select count(*) from "like" l where l.entity_id = p.id) or
-			comment_count <> (select count(*) from comment c where c.entity_id = p.id and not c.is_hidden and not c.is_removed)`), 0)
 	same(t, "the storm did something", st.count(`select count(*) from comment where reply_count > 0`) > 0, true)
+	same(t, "drift", st.drift(), "")
+	st.exec(`delete from "user" where username = 'person3'`)
+	same(t, "drift", st.drift(), "")
 	if i := strings.Index(st.logged.String(), "level=ERROR"); i >= 0 {
 		t.Fatal(truncate(st.logged.String()[i:], 500))
 	}
@@ -516,6 +520,26 @@ func TestFlattenLongChains(t *testing.T) {
 	flat := flatten(top)
 	same(t, "length", len(flat), 10_000)
 	same(t, "in order", slices.IsSortedFunc(flat, func(a, b *commentWithUser) int { return a.ID - b.ID }), true)
+}
+
+// A chain of ten thousand replies is a thread like another, in every form.
+func TestDeepThreads(t *testing.T) {
+	t.Parallel()
+	st := newSite(t)
+	alice := st.member("alice")
+	alice.comment("a", "First", 0)
+	st.exec(`insert into comment (id, url, user_id, content, parent_comment_id) select n, 'a', 1, 'Reply', n - 1 from generate_series(2, 10000) n`)
+	st.exec(`select setval('comment_id_seq', 10000)`)
+	alice.comment("a", "Last", 10000)
+	a := alice.get("/interact/comments/a").want(http.StatusOK)
+	same(t, "total", a.header.Get("X-Total-Count"), "10001")
+	same(t, "all of them", strings.Count(string(a.body), `"replies":`), 10001)
+	var flat []commentShape
+	alice.get("/interact/comments/a?flat=true").want(http.StatusOK).into(&flat)
+	same(t, "flat", len(flat) == 10001 && *flat[10000].ParentCommentID == 10000, true)
+	alice.page("/thread?url=a").want(http.StatusOK).shows("Last")
+	st.exec(`delete from "user"`)
+	same(t, "left", st.count(`select count(*) from comment`), 0)
 }
 
 func TestMovedPages(t *testing.T) {

@@ -53,6 +53,7 @@ type job struct {
 func (s *server) jobs() []job {
 	return []job{
 		{"retention", 24 * time.Hour, s.cleanUp},
+		{"hash addresses", 10 * time.Minute, s.hashAddresses},
 	}
 }
 

@@ -68,13 +68,16 @@ func (s *server) moveURL(ctx context.Context, from, to string) (move, error) {
 
 // moveRows gives the rows of m.Old to m.New and counts them.
 func moveRows(ctx context.Context, tx pgx.Tx, m *move) error {
+	// Whoever changes a like holds it before the page's counter.
+	if _, err := tx.Exec(ctx, `select from "like" where url = $1 for update`, m.Old); err != nil {
+		return err
+	}
 	if _, err := tx.Exec(ctx, `delete from "like" l where url = $1 and exists (select from "like" n where n.url = $2 and n.user_id = l.user_id)`, m.Old, m.New); err != nil {
 		return err
 	}
 	for sql, count := range map[string]*int64{
-		`update "like" set url = $2 where url = $1`:   &m.Likes,
-		`update comment set url = $2 where url = $1`:  &m.Comments,
-		`update pageview set url = $2 where url = $1`: &m.Views,
+		`update "like" set url = $2 where url = $1`:  &m.Likes,
+		`update comment set url = $2 where url = $1`: &m.Comments,
 	} {
 		tag, err := tx.Exec(ctx, sql, m.Old, m.New)
 		if err != nil {
@@ -82,7 +85,21 @@ func moveRows(ctx context.Context, tx pgx.Tx, m *move) error {
 		}
 		*count += tag.RowsAffected()
 	}
-	return nil
+	var batch pgx.Batch
+	batch.Queue(`insert into page_count (url) values ($1), ($2) on conflict do nothing`, m.Old, m.New)
+	batch.Queue(`select from page_count where url in ($1, $2) order by url for no key update`, m.Old, m.New)
+	batch.Queue(`
+		update page_count p set
+			like_count = (select count(*) from "like" where url = p.url), last_liked_at = (select max(created_at) from "like" where url = p.url),
+			comment_count = (select count(*) from comment where url = p.url and not is_hidden and not is_removed)
+		where url in ($1, $2)`, m.Old, m.New)
+	batch.Queue(`delete from page_count where url = $1 and like_count = 0 and comment_count = 0`, m.Old)
+	batch.Queue(`update pageview set url = $2 where url = $1`, m.Old, m.New)
+	var views int64
+	batch.Queue(`select move_views($1, $2)`, m.Old, m.New).QueryRow(func(row pgx.Row) error { return row.Scan(&views) })
+	err := tx.SendBatch(ctx, &batch).Close()
+	m.Views += views
+	return err
 }
 
 // postMove answers POST /api/admin/urls/move.

@@ -76,6 +76,9 @@ func (s *server) addPages(page, slowPage func(pattern string, h handler)) {
 	page("POST   /projects/{project}/unpublish", s.author("unpublish", s.sendStatus("draft")))
 	page("POST   /projects/{project}/delete", s.author("delete", s.sendDelete))
 
+	page("GET    /admin/views", s.admin(s.showStatistics))
+	page("GET    /admin/views.csv", s.admin(s.showStatisticsCSV))
+
 	page("GET    /static/{file}", s.serveStatic)
 	page("GET    /favicon.ico", s.serveStatic)
 }

@@ -27,8 +27,7 @@ type server struct {
 	templates map[string]*template.Template
 	limiter   *limiter
 	hasher    *hasher
-	liked     ranking[likedPage]
-	viewed    ranking[pageViews]
+	banned    bannedWords
 	now       func() time.Time
 	log       *slog.Logger
 
@@ -44,7 +43,11 @@ func newServer(cfg config, db *pgxpool.Pool, st *storage, now func() time.Time, 
 	if err != nil {
 		return nil, err
 	}
-	return &server{cfg: cfg, db: db, storage: st, templates: templates, limiter: newLimiter(now, cfg.testing), hasher: h, now: now, log: log,
+	banned, err := loadBannedWords(cfg.dataDir)
+	if err != nil {
+		return nil, err
+	}
+	return &server{cfg: cfg, db: db, storage: st, templates: templates, limiter: newLimiter(now, cfg.testing), hasher: h, banned: banned, now: now, log: log,
 		errandSlots: make(chan struct{}, maxErrands)}, nil
 }
 
@@ -120,9 +123,33 @@ func (s *server) handler() http.Handler {
 	api("GET    /interact/comments/{url}", s.open(s.listPageComments))
 	api("PUT    /interact/comments/{id}", s.signedIn(s.editComment))
 	api("DELETE /interact/comments/{id}", s.signedIn(s.removeOwnComment))
+	api("GET    /interact/comments/{id}/versions", s.signedIn(s.showVersions))
 	api("POST   /interact/comments/{id}/like", s.signedIn(s.likeComment))
+	api("GET    /interact/comments/{id}/likers", s.open(s.showLikers))
+	api("POST   /interact/comments/{id}/report", s.signedIn(s.postReport))
 	api("POST   /interact/entity/comment", s.signedIn(s.postComment((*input).entity)))
 	api("GET    /interact/entity/comments", s.open(s.listEntityComments))
+
+	// Moderation
+	api("GET    /interact/comments/flagged", s.admin(s.showFlagged))
+	api("POST   /interact/comments/{id}/hide", s.admin(s.moderated("hide")))
+	api("POST   /interact/comments/{id}/unhide", s.admin(s.moderated("unhide")))
+	api("POST   /interact/comments/{id}/clear-flags", s.admin(s.moderated("clear-flags")))
+	api("GET    /api/admin/moderation", s.admin(s.showModeration))
+	api("POST   /api/admin/comments/{id}/remove", s.admin(s.moderated("remove")))
+	api("POST   /api/admin/comments/{id}/warn", s.admin(s.moderated("warn")))
+	api("POST   /api/admin/comments/{id}/ban", s.admin(s.moderated("ban")))
+	api("POST   /api/admin/users/{id}/unban", s.admin(s.unban))
+	api("GET    /api/me/warnings", s.signedIn(s.showWarnings))
+	api("POST   /api/me/warnings/{id}/seen", s.signedIn(s.seeWarning))
+
+	// Summaries and profiles
+	api("GET    /api/summary", s.open(s.showSummary))
+	api("GET    /profile/me", s.signedIn(s.showOwnProfile))
+	api("GET    /profile/{username}", s.open(s.showProfile))
+	api("GET    /profile/{username}/comments", s.open(s.showProfileComments))
+	api("PUT    /profile", s.signedIn(s.putProfile))
+	api("GET    /api/users/{username}/comments_count", s.showCommentsCount)
 
 	// Page views
 	api("POST   /analytics/page-view", s.logPageView)
@@ -227,10 +254,9 @@ func (s *server) prompt(next handler) handler {
 // urlField is the page that the field "url" names.
 func urlField(in *input) target { return pageTarget(in.pageURL("url")) }
 
-// refreshed answers the endpoints that bring the rankings up to date.
+// refreshed answers the endpoints that brought the older service's counts up to
+// date; here they always are.
 func (s *server) refreshed(w http.ResponseWriter, r *http.Request, v viewer) error {
-	s.liked.forget()
-	s.viewed.forget()
 	return writeJSON(w, http.StatusOK, message{"The counts are up to date"})
 }
 
