@@ -3,6 +3,7 @@ package main
 import (
 	"archive/zip"
 	"compress/flate"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -28,13 +29,13 @@ func (s *server) downloadProject(w http.ResponseWriter, r *http.Request, v viewe
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	entries := s.archiveEntries(d)
+	entries := s.archiveEntries(r.Context(), d)
 	if _, err := s.db.Exec(ctx, `update project set download_count = download_count + 1 where id = $1`, p.ID); err != nil {
 		return err
 	}
 	archive := zip.NewWriter(unhurried(w, r))
 	archive.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) { return flate.NewWriter(w, flate.BestSpeed) })
-	err = s.writeArchive(archive, d, entries)
+	err = s.writeArchive(r.Context(), archive, d, entries)
 	if err != nil {
 		// The status is sent: only a broken connection tells that the ZIP is not whole.
 		infoOf(r).err = err
@@ -64,25 +65,37 @@ type archiveEntry struct {
 
 // archiveEntries gives every file and image of a project a path of its own,
 // keyed by its stored name.
-func (s *server) archiveEntries(d projectDetail) map[string]archiveEntry {
+func (s *server) archiveEntries(ctx context.Context, d projectDetail) map[string]archiveEntry {
 	entries := map[string]archiveEntry{}
 	taken := map[string]bool{}
-	add := func(dir, folder, name, original string, modified time.Time) {
+	add := func(key, dir, folder, name, original string, modified time.Time) {
 		e := archiveEntry{path: freePath(taken, dir, original), folder: folder, name: name, modified: modified}
-		f, _, err := s.storage.open(folder, name)
+		f, err := s.storage.open(ctx, folder, name)
 		if err != nil {
 			s.log.Error("a stored file is missing", "folder", folder, "name", name, "error", err)
 			e.missing = true
 		} else {
 			f.Close()
 		}
-		entries[name] = e
+		entries[key] = e
 	}
 	for _, f := range d.Files {
-		add("files", fileFolder, f.Filename, f.OriginalFilename, f.UploadedAt)
+		add(f.Filename, "files", fileFolder, f.Filename, f.OriginalFilename, f.UploadedAt)
 	}
 	for _, i := range d.Images {
-		add("images", imageFolder, i.Filename, i.OriginalFilename, i.UploadedAt)
+		shown, err := s.prepared(ctx, i)
+		if err != nil {
+			s.log.Error("a picture can't be shown", "name", i.Filename, "error", err)
+		}
+		name := shown.whole()
+		if name == "" && err == nil {
+			name = i.Filename // a drawing
+		}
+		original := i.OriginalFilename
+		if extension := path.Ext(name); imageTypes[extension] != imageTypes[strings.ToLower(path.Ext(original))] {
+			original = strings.TrimSuffix(original, path.Ext(original)) + extension
+		}
+		add(i.Filename, "images", imageFolder, name, original, i.UploadedAt)
 	}
 	return entries
 }
@@ -126,7 +139,7 @@ func fileName(name string) string {
 // packed are the extensions of files that are compressed as they are.
 var packed = map[string]bool{".png": true, ".jpg": true, ".jpeg": true, ".gif": true, ".webp": true, ".pdf": true}
 
-func (s *server) writeArchive(archive *zip.Writer, d projectDetail, entries map[string]archiveEntry) error {
+func (s *server) writeArchive(ctx context.Context, archive *zip.Writer, d projectDetail, entries map[string]archiveEntry) error {
 	readme, err := archive.CreateHeader(&zip.FileHeader{Name: "README.md", Method: zip.Deflate, Modified: d.UpdatedAt})
 	if err != nil {
 		return err
@@ -138,7 +151,7 @@ func (s *server) writeArchive(archive *zip.Writer, d projectDetail, entries map[
 		if e.missing {
 			return nil
 		}
-		f, _, err := s.storage.open(e.folder, e.name)
+		f, err := s.storage.open(ctx, e.folder, e.name)
 		if err != nil {
 			return err
 		}

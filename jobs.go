@@ -12,7 +12,7 @@ import (
 // work does what the server does beside the requests, until ctx ends.
 func (s *server) work(ctx context.Context) {
 	var all sync.WaitGroup
-	for _, worker := range []func(context.Context){s.upkeep} {
+	for _, worker := range []func(context.Context){s.upkeep, s.watchStorage} {
 		all.Go(func() { worker(ctx) })
 	}
 	all.Wait()
@@ -26,7 +26,10 @@ type job struct {
 }
 
 func (s *server) jobs() []job {
-	return []job{}
+	return []job{
+		{"sweep storage", 30 * time.Minute, s.sweep},
+		{"prepare pictures", time.Hour, s.prepareAll},
+	}
 }
 
 // upkeep runs the jobs that are due, and looks again every few minutes.

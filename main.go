@@ -166,11 +166,11 @@ func withServer(ctx context.Context, cfg config, log *slog.Logger, do func(s *se
 			return err
 		}
 		defer db.Close()
-		st, err := openStorage(cfg.uploadDir)
+		st, err := openStorage(cfg, log)
 		if err != nil {
 			return err
 		}
-		return do(&server{cfg: cfg, db: db, storage: st, hasher: newHasher(19456, 2), now: time.Now, log: log})
+		return do(&server{cfg: cfg, db: db, storage: st, hasher: newHasher(19456, 2), now: time.Now, log: log, decoding: make(chan struct{}, maxDecoding)})
 	})
 }
 
@@ -196,7 +196,7 @@ func openMigrated(ctx context.Context, dsn string, log *slog.Logger) (*pgxpool.P
 func serve(ctx context.Context, cfg config, stdout io.Writer, log *slog.Logger) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	st, err := openStorage(cfg.uploadDir)
+	st, err := openStorage(cfg, log)
 	if err != nil {
 		return err
 	}
@@ -290,9 +290,13 @@ func (s *server) announce(ctx context.Context, addr net.Addr, database string, s
 		return err
 	}
 	s.log.Info("started", "version", version(), "address", addr.String(), "production", s.cfg.production, "public_url", s.cfg.publicURL,
-		"site_url", s.cfg.siteURL, "database", database, "uploads", s.cfg.uploadDir, "allowed_origins", s.cfg.allowedOrigins,
+		"site_url", s.cfg.siteURL, "database", database, "uploads", s.cfg.uploadDir, "nas", s.cfg.nas.host, "allowed_origins", s.cfg.allowedOrigins,
 		"trusted_proxies", s.cfg.trustedProxies, "cookie_domain", s.cfg.cookieDomain, "rate_limits", !s.cfg.testing)
-	fmt.Fprintf(stdout, "Chatter listens on %s\n  database: %s\n  storage:  %s\n", s.cfg.publicURL, database, s.cfg.uploadDir)
+	storage := s.cfg.uploadDir
+	if s.storage.nas != nil {
+		storage = fmt.Sprintf("%s on %s, and %s while it is away", s.cfg.nas.share, s.cfg.nas.host, storage)
+	}
+	fmt.Fprintf(stdout, "Chatter listens on %s\n  database: %s\n  storage:  %s\n", s.cfg.publicURL, database, storage)
 	if admins == 0 {
 		fmt.Fprintf(stdout, "  No admin yet; make one with: %s admin create NAME EMAIL\n", os.Args[0])
 	}

@@ -39,6 +39,9 @@ func (s *server) addPages(page, slowPage func(pattern string, h handler)) {
 	page("POST   /login", s.open(s.sendLogin))
 	page("GET    /account", s.signedIn(s.showAccount))
 	page("POST   /account/update", s.signedIn(s.sendAccount))
+	slowPage("POST /account/picture", s.signedIn(s.sendPicture))
+	page("POST   /account/picture/delete", s.signedIn(s.sendPictureRemoval))
+	page("GET    /admin/storage", s.admin(s.showStorage))
 	page("POST   /account/change-password", s.signedIn(s.sendPassword))
 
 	page("GET    /projects/new", s.signedIn(s.showNewProject))
@@ -515,6 +518,7 @@ type accountPage struct {
 	Profile  formState
 	Password formState
 	Saved    string // the form that was just taken
+	Picture  formState
 }
 
 // showAccount answers the viewer's own account.
@@ -535,7 +539,7 @@ func (s *server) renderAccount(w http.ResponseWriter, r *http.Request, v viewer,
 	if err != nil {
 		return err
 	}
-	data := accountPage{a, counts, own, sent.or("profile", valuesOf(a)), sent.or("password", nil), r.URL.Query().Get("saved")}
+	data := accountPage{a, counts, own, sent.or("profile", valuesOf(a)), sent.or("password", nil), r.URL.Query().Get("saved"), sent.or("picture", nil)}
 	return s.render(w, r, status, "account", v, "Your account", data)
 }
 

@@ -98,6 +98,8 @@ type projectSummary struct {
 	Tags            []string  `json:"tags"`
 	DifficultyLevel *string   `json:"difficulty_level"`
 	EstimatedTime   *string   `json:"estimated_time"`
+
+	PrimaryImage *shownPicture `json:"primary_image" db:"-"`
 }
 
 // Path is the address of the project's page.
@@ -183,6 +185,7 @@ func (s *server) loadDetail(ctx context.Context, p project) (projectDetail, erro
 	}
 	for i := range d.Images {
 		d.Images[i].ImageURL = s.imageURL(p.ID, d.Images[i].ID)
+		d.Images[i].addressed(d.Images[i].ImageURL)
 	}
 	if p.PrimaryImageID != nil {
 		d.PrimaryImageURL = ptr(s.imageURL(p.ID, *p.PrimaryImageID))
@@ -362,13 +365,6 @@ func (s *server) countView(r *http.Request, v viewer, p *project) error {
 // dropProject deletes a project, its likes and comments, and then its stored
 // files. It takes the row first, so that nothing is added meanwhile.
 func (s *server) dropProject(ctx context.Context, p project) error {
-	var files, images []string
-	names := func(list *[]string) func(rows pgx.Rows) error {
-		return func(rows pgx.Rows) (err error) {
-			*list, err = pgx.CollectRows(rows, pgx.RowTo[string])
-			return err
-		}
-	}
 	err := pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
 		// Another time than the rest: what is deleted below is what is there once
 		// the lock is held.
@@ -379,19 +375,17 @@ func (s *server) dropProject(ctx context.Context, p project) error {
 		// Deleting the parts touches the project's row, and each touch checks
 		// again that its picture exists.
 		batch.Queue(`update project set primary_image_id = null where id = $1`, p.ID)
-		batch.Queue(`delete from project_file where project_id = $1 returning filename`, p.ID).Query(names(&files))
-		batch.Queue(`delete from project_image where project_id = $1 returning filename`, p.ID).Query(names(&images))
+		batch.Queue(`delete from project_file where project_id = $1`, p.ID)
+		batch.Queue(`delete from project_image where project_id = $1`, p.ID)
 		batch.Queue(`delete from "like" where entity_type = 'project' and entity_id = $1`, p.ID)
 		batch.Queue(`delete from comment where entity_type = 'project' and entity_id = $1`, p.ID)
 		batch.Queue(`delete from project where id = $1`, p.ID)
 		return tx.SendBatch(ctx, &batch).Close()
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		s.tidy(ctx)
 	}
-	s.removeStored(fileFolder, files...)
-	s.removeStored(imageFolder, images...)
-	return nil
+	return err
 }
 
 // deleteProject answers DELETE /api/projects/{id}.
@@ -484,7 +478,7 @@ func likePattern(text string) string {
 // number, in one trip.
 func (s *server) listProjects(ctx context.Context, q galleryQuery, v viewer) (gallery, error) {
 	const matching = `
-		from project p join "user" u on u.id = p.author_id
+		from project p join "user" u on u.id = p.author_id left join project_image i on i.id = p.primary_image_id
 		where (p.status = 'published' or p.author_id = $1)
 		  and ($2 = '' or p.status = $2)
 		  and ($3 = '' or exists (select from project_tag t where t.project_id = p.id and t.tag_name = $3))
@@ -495,6 +489,7 @@ func (s *server) listProjects(ctx context.Context, q galleryQuery, v viewer) (ga
 	g := gallery{Page: q.Page, PerPage: q.PerPage}
 	type row struct {
 		projectSummary
+		shownPicture
 		PrimaryImageID *int
 	}
 	var found []row
@@ -503,7 +498,7 @@ func (s *server) listProjects(ctx context.Context, q galleryQuery, v viewer) (ga
 	collect(&batch, &found, `
 		select p.id, p.title, p.description, p.author_id, u.username as author_username, p.status, p.created_at, p.updated_at,
 		       p.view_count, p.download_count, p.like_count, p.comment_count, p.difficulty_level, p.estimated_time, p.primary_image_id,
-		       null as primary_image_url, array(select t.tag_name from project_tag t where t.project_id = p.id order by t.id)::text[] as tags`+
+		       null as primary_image_url, `+pictureColumns+`, array(select t.tag_name from project_tag t where t.project_id = p.id order by t.id)::text[] as tags`+
 		matching+` order by `+sorts[q.Sort]+` limit $7 offset $8`, append(args, q.PerPage, (q.Page-1)*q.PerPage)...)
 	if err := s.db.SendBatch(ctx, &batch).Close(); err != nil {
 		return gallery{}, err
@@ -513,6 +508,8 @@ func (s *server) listProjects(ctx context.Context, q galleryQuery, v viewer) (ga
 	for i, f := range found {
 		if f.PrimaryImageID != nil {
 			f.PrimaryImageURL = ptr(s.imageURL(f.ID, *f.PrimaryImageID))
+			f.addressed(*f.PrimaryImageURL)
+			f.PrimaryImage = &f.shownPicture
 		}
 		g.Projects[i] = f.projectSummary
 	}
