@@ -2,12 +2,14 @@ package main
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -40,6 +42,7 @@ type nas struct {
 	cfg      nasConfig
 	patience time.Duration // how long the NAS may take for one thing, such as a chunk of a file
 
+	dialing  chan struct{} // held while a session is opened, one at a time
 	mu       sync.Mutex
 	sessions []*nasSession
 	state    nasState
@@ -56,7 +59,7 @@ type nasState struct {
 
 // nasSession is a connection with the share mounted.
 type nasSession struct {
-	conn    net.Conn
+	conn    *signedConn
 	share   *smb2.Share
 	calls   int // under way
 	files   int // open
@@ -77,7 +80,7 @@ var (
 )
 
 func newNAS(cfg nasConfig) *nas {
-	return &nas{cfg: cfg, patience: 5 * time.Second, state: nasState{since: time.Now(), free: -1}}
+	return &nas{cfg: cfg, patience: 5 * time.Second, dialing: make(chan struct{}, 1), state: nasState{since: time.Now(), free: -1}}
 }
 
 // ownFault is an error on this side of a call, for which the NAS is not to blame.
@@ -108,6 +111,9 @@ const (
 func answered(err error) bool {
 	var own ownFault
 	var response *smb2.ResponseError
+	if errors.As(err, new(unreachable)) {
+		return false
+	}
 	if errors.As(err, &response) {
 		switch response.Code {
 		case statusSessionExpired, statusSessionDeleted, statusShareDeleted, statusFileClosed:
@@ -135,8 +141,8 @@ type nasCall func(session *nasSession, going func()) error
 
 // note keeps account of how a call ended.
 func (n *nas) note(ctx context.Context, err error) {
-	if ctx.Err() != nil {
-		return // given up by who asked
+	if ctx.Err() != nil || err == errNASDown {
+		return // given up by who asked, or no news
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -224,7 +230,7 @@ func (n *nas) bury(session *nasSession) {
 func (n *nas) dropIdle() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for _, s := range append([]*nasSession(nil), n.sessions...) {
+	for _, s := range slices.Clone(n.sessions) {
 		if s.calls == 0 {
 			n.bury(s)
 		}
@@ -234,37 +240,82 @@ func (n *nas) dropIdle() {
 // session returns the session with the least to do, or a new one while there
 // are few and all have something to do.
 func (n *nas) session(ctx context.Context) (found *nasSession, fresh bool, err error) {
-	n.mu.Lock()
-	for _, s := range append([]*nasSession(nil), n.sessions...) {
-		if s.calls == 0 && s.files == 0 && time.Since(s.used) > sessionRest {
-			n.bury(s)
-		} else if found == nil || s.calls < found.calls {
-			found = s
-		}
-	}
-	enough := found != nil && (found.calls == 0 || len(n.sessions) >= maxSessions)
-	n.mu.Unlock()
-	if enough {
+	if found = n.idlest(); found != nil {
 		return found, false, nil
 	}
 	found, err = n.dial(ctx)
 	return found, true, err
 }
 
-// dial opens a session.
+// idlest is the session to use, or nil when there should be another one.
+func (n *nas) idlest() (found *nasSession) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, s := range slices.Clone(n.sessions) {
+		if s.calls == 0 && s.files == 0 && time.Since(s.used) > sessionRest {
+			n.bury(s)
+		} else if found == nil || s.calls < found.calls {
+			found = s
+		}
+	}
+	if found != nil && found.calls > 0 && len(n.sessions) < maxSessions {
+		return nil
+	}
+	return found
+}
+
+// dial opens a session. Whoever has waited for somebody else's does with that
+// one, or with its failure.
 func (n *nas) dial(ctx context.Context) (*nasSession, error) {
+	wasDown := n.snapshot().down
+	select {
+	case n.dialing <- struct{}{}:
+		defer func() { <-n.dialing }()
+	default:
+		select {
+		case n.dialing <- struct{}{}:
+			defer func() { <-n.dialing }()
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		if n.snapshot().down && !wasDown {
+			return nil, errNASDown
+		}
+		if s := n.idlest(); s != nil {
+			return s, nil
+		}
+	}
+	s, err := n.connect(ctx)
+	if err != nil {
+		n.note(ctx, err)
+	}
+	return s, err
+}
+
+// connect opens a session, in the dialect that signedConn can do with.
+func (n *nas) connect(ctx context.Context) (*nasSession, error) {
+	s, err := n.connectIn(ctx, 0)
+	if errors.Is(err, errOtherDialect) {
+		return n.connectIn(ctx, smb302)
+	}
+	return s, err
+}
+
+// connectIn opens a session in a dialect of SMB, or with 0 in the newest.
+func (n *nas) connectIn(ctx context.Context, dialect uint16) (*nasSession, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, n.patience, errNASStalled)
 	defer cancel()
 	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "tcp", n.cfg.host)
+	tcp, err := dialer.DialContext(ctx, "tcp", n.cfg.host)
 	if err != nil {
 		return nil, dialError(ctx, err)
 	}
+	conn := &signedConn{Conn: tcp}
 	// Only a closed connection ends everything that the module has started.
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
 	defer stop()
 	smb := smb2.Dialer{
-		Negotiator: smb2.Negotiator{RequireMessageSigning: true},
+		Negotiator: smb2.Negotiator{SpecifiedDialect: dialect},
 		Initiator:  &smb2.NTLMInitiator{User: n.cfg.username, Password: n.cfg.password, Domain: n.cfg.domain},
 	}
 	session, err := smb.DialContext(ctx, conn)
@@ -275,6 +326,9 @@ func (n *nas) dial(ctx context.Context) (*nasSession, error) {
 	}
 	if err != nil {
 		conn.Close()
+		if conn.refused {
+			err = errOtherDialect
+		}
 		return nil, dialError(ctx, err)
 	}
 	s := &nasSession{conn: conn, share: share, used: time.Now()}
@@ -282,6 +336,76 @@ func (n *nas) dial(ctx context.Context) (*nasSession, error) {
 	n.sessions = append(n.sessions, s)
 	n.mu.Unlock()
 	return s, nil
+}
+
+// signedConn is a connection on which nothing counts that is not signed or
+// encrypted, once somebody has signed in. The module signs every request and
+// checks every signature that is there. Told to require them, by us or by the
+// server, it would see to that too, but then it takes a server's notice that an
+// answer will be late for a forgery, since those are not signed ([MS-SMB2]
+// §3.2.5.1.3), and every slow disk breaks the session. So they are required here,
+// and that the server requires them is kept from the module. In SMB 3.1.1 that
+// can't be kept from it, because the keys depend on what was said: with such a
+// server SMB 3.0.2 is spoken.
+type signedConn struct {
+	net.Conn
+	frame   []byte // a message from the server, with its length before it
+	rest    []byte // what of it was not read yet
+	refused bool   // because of its dialect
+}
+
+const smb302, smb311 = 0x0302, 0x0311
+
+var errOtherDialect = errors.New("this dialect does not do with this server")
+
+// Read gives the next message that may be seen.
+func (c *signedConn) Read(p []byte) (int, error) {
+	if len(c.rest) == 0 {
+		var length [4]byte
+		if _, err := io.ReadFull(c.Conn, length[:]); err != nil {
+			return 0, err
+		}
+		size := 4 + int(binary.BigEndian.Uint32(length[:]))
+		if size > 4+8<<20 {
+			return 0, errors.New("the NAS sends more than was asked for")
+		}
+		c.frame = append(slices.Grow(c.frame[:0], size), length[:]...)[:size]
+		if _, err := io.ReadFull(c.Conn, c.frame[4:]); err != nil {
+			return 0, err
+		}
+		if err := c.inspect(c.frame[4:]); err != nil {
+			return 0, err
+		}
+		c.rest = c.frame
+	}
+	n := copy(p, c.rest)
+	c.rest = c.rest[n:]
+	return n, nil
+}
+
+// inspect refuses a message that is not signed and ought to be ([MS-SMB2]
+// §2.2.1, §2.2.4).
+func (c *signedConn) inspect(message []byte) error {
+	const (
+		negotiate, sessionSetup = 0, 1
+		pending                 = 0x103
+		signed, required        = 8, 2
+	)
+	if len(message) < 70 || message[0] != 0xfe {
+		return nil // encrypted, or what the module knows to refuse
+	}
+	status, command := binary.LittleEndian.Uint32(message[8:]), binary.LittleEndian.Uint16(message[12:])
+	if command == negotiate && message[66]&required != 0 {
+		if binary.LittleEndian.Uint16(message[68:]) == smb311 {
+			c.refused = true
+			return errOtherDialect
+		}
+		message[66] &^= required
+	}
+	if command == negotiate || command == sessionSetup || message[16]&signed != 0 || status == pending {
+		return nil
+	}
+	return errors.New("the NAS sent an answer that is not signed")
 }
 
 // unreachable is a failure to get as far as the share.
@@ -473,16 +597,33 @@ func (r *nasReader) Read(p []byte) (int, error) {
 	return k, nil
 }
 
-// remove deletes a file and what an interrupted put has left of it.
+// remove deletes a file and what an interrupted put has left of it. A file that
+// somebody has open can't be deleted; most have it open for a moment only.
 func (n *nas) remove(ctx context.Context, folder, name string) error {
-	return n.call(ctx, func(session *nasSession, _ func()) error {
-		for _, one := range []string{name, temporary + name} {
-			if err := session.share.Remove(nasPath(folder, one)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return err
+	remove := func() error {
+		return n.call(ctx, func(session *nasSession, _ func()) error {
+			for _, one := range []string{name, temporary + name} {
+				if err := session.share.Remove(nasPath(folder, one)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+					return err
+				}
 			}
+			return nil
+		})
+	}
+	err := remove()
+	for range 5 {
+		var response *smb2.ResponseError
+		if !errors.As(err, &response) || response.Code != statusInUse {
+			break
 		}
-		return nil
-	})
+		select {
+		case <-time.After(50 * time.Millisecond):
+			err = remove()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return err
 }
 
 // list is the files of a folder; one that does not exist yet has none.
