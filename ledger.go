@@ -18,7 +18,10 @@ import (
 func (s *server) place(ctx context.Context, up *staged, folder, name string) error {
 	entry, cancel := context.WithTimeout(ctx, s.cfg.promptness)
 	defer cancel()
-	if _, err := s.db.Exec(entry, `insert into media_file (folder, name, size, sha256, state, noted_at) values ($1, $2, $3, $4, 'saving', $5)`,
+	// A size of a picture has the same name whoever makes it, and when.
+	if _, err := s.db.Exec(entry, `
+		insert into media_file as m (folder, name, size, sha256, state, noted_at) values ($1, $2, $3, $4, 'saving', $5)
+		on conflict (folder, name) do update set state = 'saving', size = $3, sha256 = $4, noted_at = $5 where m.state <> 'kept'`,
 		folder, name, up.size, up.sha256, s.now().UTC()); err != nil {
 		return err
 	}
@@ -41,13 +44,16 @@ func (s *server) discard(folder string, names ...string) {
 	}
 }
 
-// erase removes a file's bytes and then its entry.
+// erase removes a file's bytes and its entry, unless a row names it. Nobody can
+// enter it anew meanwhile.
 func (s *server) erase(ctx context.Context, folder, name string) error {
-	err := s.storage.remove(ctx, folder, name)
-	if err == nil {
-		_, err = s.db.Exec(ctx, `delete from media_file where folder = $1 and name = $2 and state <> 'kept'`, folder, name)
-	}
-	return err
+	return pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, `delete from media_file where folder = $1 and name = $2 and state <> 'kept'`, folder, name)
+		if err == nil && tag.RowsAffected() > 0 {
+			err = s.storage.remove(ctx, folder, name)
+		}
+		return err
+	})
 }
 
 // named is true of an entry of the ledger that a row names.

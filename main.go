@@ -17,6 +17,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -46,6 +47,9 @@ Usage: chatter [COMMAND]
   admin promote NAME           make an account an admin
   admin list                   list the admins
   media import --from DIR      copy the older service's upload folders into the storage
+  media verify [--repair]      check every stored file by its checksum, and mend what can be mended
+  nas test                     try everything that the server does with the NAS
+  nas sync [--back]            move what waits to the NAS, or copy everything back from it
   move-url OLD NEW             move a renamed page's likes, comments and views
   demo [URL]                   fill a running server with a small demo site
   health [URL]                 ask a running server whether it is well
@@ -105,6 +109,12 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return withServer(ctx, cfg, log, func(s *server) error { return s.adminCommand(ctx, args, stdout) })
 	case command == "media" && len(args) == 3 && args[0] == "import" && args[1] == "--from":
 		return withServer(ctx, cfg, log, func(s *server) error { return s.importMedia(ctx, args[2], stdout) })
+	case command == "media" && (slices.Equal(args, []string{"verify"}) || slices.Equal(args, []string{"verify", "--repair"})):
+		return withServer(ctx, cfg, log, func(s *server) error { return s.verifyMedia(ctx, len(args) == 2, stdout) })
+	case command == "nas" && slices.Equal(args, []string{"test"}):
+		return testNAS(ctx, cfg.nas, stdout)
+	case command == "nas" && (slices.Equal(args, []string{"sync"}) || slices.Equal(args, []string{"sync", "--back"})):
+		return withServer(ctx, cfg, log, func(s *server) error { return s.syncNAS(ctx, len(args) == 2, stdout) })
 	case command == "move-url" && len(args) == 2:
 		return withServer(ctx, cfg, log, func(s *server) error {
 			m, err := s.moveURL(ctx, args[0], args[1])

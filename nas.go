@@ -626,6 +626,17 @@ func (n *nas) remove(ctx context.Context, folder, name string) error {
 	return err
 }
 
+// setAside moves a file to the folder lost+found.
+func (n *nas) setAside(ctx context.Context, folder, name string) error {
+	return n.call(ctx, func(session *nasSession, _ func()) error {
+		aside := strings.ReplaceAll("lost+found/"+folder, "/", `\`)
+		if err := session.share.MkdirAll(aside, 0o755); err != nil {
+			return err
+		}
+		return session.share.Rename(nasPath(folder, name), aside+`\`+name)
+	})
+}
+
 // list is the files of a folder; one that does not exist yet has none.
 func (n *nas) list(ctx context.Context, folder string) (list []storedEntry, err error) {
 	err = n.call(ctx, func(session *nasSession, going func()) error {
