@@ -4,6 +4,7 @@ import (
 	"archive/zip"
 	"compress/flate"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -29,7 +30,10 @@ func (s *server) downloadProject(w http.ResponseWriter, r *http.Request, v viewe
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	entries := s.archiveEntries(r.Context(), d)
+	entries, err := s.archiveEntries(r.Context(), d)
+	if err != nil {
+		return err
+	}
 	if _, err := s.db.Exec(ctx, `update project set download_count = download_count + 1 where id = $1`, p.ID); err != nil {
 		return err
 	}
@@ -65,7 +69,8 @@ type archiveEntry struct {
 
 // archiveEntries gives every file and image of a project a path of its own,
 // keyed by its stored name.
-func (s *server) archiveEntries(ctx context.Context, d projectDetail) map[string]archiveEntry {
+func (s *server) archiveEntries(ctx context.Context, d projectDetail) (map[string]archiveEntry, error) {
+	away := false
 	entries := map[string]archiveEntry{}
 	taken := map[string]bool{}
 	add := func(key, dir, folder, name, original string, modified time.Time) {
@@ -74,6 +79,7 @@ func (s *server) archiveEntries(ctx context.Context, d projectDetail) map[string
 		if err != nil {
 			s.log.Error("a stored file is missing", "folder", folder, "name", name, "error", err)
 			e.missing = true
+			away = away || errors.Is(err, errStorageAway)
 		} else {
 			f.Close()
 		}
@@ -95,9 +101,13 @@ func (s *server) archiveEntries(ctx context.Context, d projectDetail) map[string
 		if extension := path.Ext(name); imageTypes[extension] != imageTypes[strings.ToLower(path.Ext(original))] {
 			original = strings.TrimSuffix(original, path.Ext(original)) + extension
 		}
+		away = away || errors.Is(err, errStorageAway)
 		add(i.Filename, "images", imageFolder, name, original, i.UploadedAt)
 	}
-	return entries
+	if away { // all of it is there, but not now
+		return nil, errStorageAway
+	}
+	return entries, nil
 }
 
 // freePath is dir/original, with a number before the extension when that is

@@ -28,8 +28,11 @@ const (
 	// maxPixels bounds the memory that decoding one picture takes: 4 bytes a pixel
 	// and for a few kinds 8.
 	maxPixels = 50_000_000
-	// maxDecoding is how many pictures are decoded at once.
+	// maxDecoding is how many pictures are in memory at once.
 	maxDecoding = 2
+	// maxScans bounds the time: a JPEG can go over all its pixels again and again.
+	// Encoders use up to about ten scans.
+	maxScans = 100
 )
 
 // imageHead is what a picture's container says.
@@ -74,7 +77,7 @@ func (h *imageHead) jpeg(data []byte) error {
 	if len(data) < 4 {
 		return errBadImage
 	}
-	out := append(make([]byte, 0, len(data)), data[:2]...)
+	out, scans := append(make([]byte, 0, len(data)), data[:2]...), 0
 	for at := 2; at+4 <= len(data); {
 		if data[at] != 0xff {
 			return errBadImage
@@ -114,6 +117,9 @@ func (h *imageHead) jpeg(data []byte) error {
 			out = append(out, segment...)
 		}
 		if marker == 0xda { // the scan's data, to the next marker that is none of its own
+			if scans++; scans > maxScans {
+				return errBadImage
+			}
 			start := at
 			for at+1 < len(data) && (data[at] != 0xff || data[at+1] == 0 || data[at+1] >= 0xd0 && data[at+1] <= 0xd7) {
 				at++
@@ -364,7 +370,11 @@ func (h *imageHead) decode() (image.Image, error) {
 			}
 			_, _ = source.Seek(0, io.SeekStart)
 		}
-		return webp.Decode(source)
+		img, err := webp.Decode(source)
+		if err == nil {
+			widen(img)
+		}
+		return img, err
 	}
 	frame, err := gif.Decode(source)
 	if err != nil || frame.Bounds() == image.Rect(0, 0, h.width, h.height) {
@@ -373,6 +383,32 @@ func (h *imageHead) decode() (image.Image, error) {
 	canvas := image.NewRGBA(image.Rect(0, 0, h.width, h.height))
 	draw.Draw(canvas, frame.Bounds(), frame, frame.Bounds().Min, draw.Src)
 	return canvas, nil
+}
+
+// widen makes the numbers of a lossy WebP those that image.YCbCr stands for. The
+// format leaves out the lowest and the highest (RFC 6386 §9.2: those of ITU-R
+// BT.601), and the module takes them as they are, which looks dull.
+func widen(img image.Image) {
+	var planes *image.YCbCr
+	switch img := img.(type) {
+	case *image.YCbCr:
+		planes = img
+	case *image.NYCbCrA:
+		planes = &img.YCbCr
+	default:
+		return
+	}
+	var luma, chroma [256]uint8
+	for i := range 256 {
+		luma[i] = uint8(min(max((i-16)*255/219, 0), 255))
+		chroma[i] = uint8(min(max((i-128)*255/224+128, 0), 255))
+	}
+	for i, v := range planes.Y {
+		planes.Y[i] = luma[v]
+	}
+	for i := range planes.Cb {
+		planes.Cb[i], planes.Cr[i] = chroma[planes.Cb[i]], chroma[planes.Cr[i]]
+	}
 }
 
 // turn brings a picture upright. Planes are turned as they are, since a large
@@ -570,17 +606,13 @@ type madePicture struct {
 	sizes             []madeSize // the whole one last
 }
 
-// makePicture reads a picture and makes its sizes. Only a few can be made at
-// once, so that this may have to wait. errBadImage when it can't be read.
-func (s *server) makePicture(ctx context.Context, data []byte) (madePicture, error) {
+// makePicture reads a picture and makes its sizes; errBadImage when it can't be
+// read. The caller has one of the places for decoding.
+func makePicture(data []byte) (madePicture, error) {
 	h, err := readHead(data)
 	if err != nil {
 		return madePicture{}, err
 	}
-	if err := s.wait(ctx); err != nil {
-		return madePicture{}, err
-	}
-	defer s.done()
 	img, err := h.decode()
 	if err != nil {
 		return madePicture{}, errBadImage
@@ -628,17 +660,17 @@ func (s *server) makePicture(ctx context.Context, data []byte) (madePicture, err
 	return m, nil
 }
 
-// wait takes one of the places for decoding, and done gives it back.
-func (s *server) wait(ctx context.Context) error {
+// decode does what needs the memory of a decoded picture, or waits until others
+// have done: only a few are in memory at once.
+func (s *server) decode(ctx context.Context, do func() error) error {
 	select {
 	case s.decoding <- struct{}{}:
-		return nil
+		defer func() { <-s.decoding }()
+		return do()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
 }
-
-func (s *server) done() { <-s.decoding }
 
 var extensions = map[string]string{"jpeg": ".jpg", "png": ".png", "gif": ".gif", "webp": ".webp"}
 

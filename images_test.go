@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/zlib"
 	"encoding/binary"
+	"encoding/hex"
 	"fmt"
 	"hash/crc32"
 	"image"
@@ -294,6 +295,22 @@ func TestColourProfilesStay(t *testing.T) {
 	}
 }
 
+// The colours of a lossy WebP are those of other formats: this one is 16 × 16
+// pixels of (200, 30, 40).
+func TestColoursOfWebP(t *testing.T) {
+	t.Parallel()
+	lossy, err := hex.DecodeString("524946463c000000574542505650382030000000" +
+		"d001009d012a1000100000c01225a00274ba01f80003b000fef936cfff3b06c4bb5e39fffb8f2fdc797ee3cbff714000")
+	must(t, err)
+	st := newSite(t)
+	alice := st.member("alice")
+	var made imageShape
+	alice.post(fmt.Sprintf("/api/projects/%d/images", alice.draft("Robot")), form().file("image", "a.webp", lossy)).want(http.StatusCreated).into(&made)
+	var r, g, b int
+	_, err = fmt.Sscanf(*made.Colour, "#%02x%02x%02x", &r, &g, &b)
+	same(t, *made.Colour, err == nil && r > 196 && r < 204 && g > 26 && g < 34 && b > 36 && b < 44, true)
+}
+
 func TestSizesAreServed(t *testing.T) {
 	t.Parallel()
 	st := newSite(t)
@@ -398,6 +415,10 @@ func TestPicturesThatAreRefused(t *testing.T) {
 			t.Errorf("%s: %d %s", name, a.status, a.body)
 		}
 	}
+	// A photo that goes over its pixels for ever.
+	one := jpegOf(t, photo(16, 16, 1))
+	scan := one[bytes.Index(one, []byte("\xff\xda")) : len(one)-2]
+	alice.post(list, form().file("image", "scans.jpg", slices.Concat(one[:len(one)-2], bytes.Repeat(scan, 200), one[len(one)-2:]))).detail(http.StatusBadRequest, "no such picture")
 	same(t, "stored", st.stored(), 0)
 	// The page keeps what was typed beside the picture.
 	id := alice.draft("Other")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
@@ -71,7 +72,7 @@ const unfinished = 2 * time.Hour
 func (s *server) tidy(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.promptness)
 	defer cancel()
-	if err := s.clear(ctx, time.Time{}); err != nil && err != errNASDown {
+	if err := s.clear(ctx, time.Time{}); err != nil && !errors.Is(err, errNASDown) {
 		s.log.Warn("files of deleted rows are removed later", "error", err)
 	}
 }
@@ -100,7 +101,7 @@ func (s *server) clear(ctx context.Context, begun time.Time) error {
 	for _, e := range entries {
 		if err := s.erase(ctx, e.Folder, e.Name); err != nil {
 			failed = err
-			if err == errNASDown || ctx.Err() != nil {
+			if errors.Is(err, errNASDown) || ctx.Err() != nil {
 				break
 			}
 		}
@@ -114,18 +115,19 @@ func (s *server) watchStorage(ctx context.Context) {
 	if s.storage.nas == nil {
 		return
 	}
+	away := false
 	for {
-		down := s.storage.nas.snapshot().down
 		err := s.storage.nas.probe(ctx)
-		if err != nil && !down && ctx.Err() == nil {
+		if err != nil && !away && ctx.Err() == nil {
 			s.log.Error("the NAS is away; UPLOAD_DIR takes its place", "error", err, "problem", nasProblem(err, s.cfg.nas))
 		}
 		if err == nil {
-			if down {
+			if away {
 				s.log.Info("the NAS is back")
 			}
 			s.catchUp(ctx)
 		}
+		away = err != nil
 		pause := s.storage.pause
 		if err != nil {
 			pause /= 6 // away, it is looked for more often
@@ -141,17 +143,20 @@ func (s *server) watchStorage(ctx context.Context) {
 }
 
 // catchUp moves what waits to the NAS, and does the deletions that it missed.
+// A file that can't be moved holds up no other.
 func (s *server) catchUp(ctx context.Context) {
 	waiting, err := s.storage.waitingFiles()
+	failed := []error{err}
 	for _, e := range waiting {
-		if err == nil {
-			err = s.storage.move(ctx, e)
+		if err := s.storage.move(ctx, e); err != nil {
+			failed = append(failed, err)
+		}
+		if s.storage.nas.snapshot().down || ctx.Err() != nil {
+			return // which the next look tells
 		}
 	}
-	if err == nil {
-		err = s.clear(ctx, time.Time{})
-	}
-	if err != nil && err != errNASDown && ctx.Err() == nil {
+	failed = append(failed, s.clear(ctx, time.Time{}))
+	if err := errors.Join(failed...); err != nil {
 		s.log.Error("the NAS is not up to date and is tried again", "error", err)
 	}
 }

@@ -495,6 +495,7 @@ type nasFile struct {
 	file     *smb2.File
 	size     int64
 	modified time.Time
+	buffer   []byte // of the last read
 }
 
 // open opens a file for reading.
@@ -528,12 +529,18 @@ func (n *nas) open(ctx context.Context, folder, name string) (*nasFile, error) {
 	return <-opened, nil
 }
 
-// readAt returns size bytes from offset on; fewer are an error.
+// readAt returns size bytes from offset on; fewer are an error. They are good
+// until the next read.
 func (f *nasFile) readAt(ctx context.Context, size, offset int64) ([]byte, error) {
 	if f.n.snapshot().down {
 		return nil, errNASDown
 	}
-	buffer := make([]byte, size)
+	// A read that was given up may still be filling its buffer: it keeps it.
+	buffer := f.buffer
+	if f.buffer = nil; int64(cap(buffer)) < size {
+		buffer = make([]byte, size)
+	}
+	buffer = buffer[:size]
 	err := f.n.on(ctx, f.session, func(*nasSession, func()) error {
 		got, err := f.file.ReadAt(buffer, offset)
 		if err == nil && int64(got) < size {
@@ -545,7 +552,11 @@ func (f *nasFile) readAt(ctx context.Context, size, offset int64) ([]byte, error
 	if err == nil || answered(err) || errors.Is(err, errNASStalled) {
 		f.n.note(ctx, err)
 	}
-	return buffer, err
+	if err != nil {
+		return nil, err
+	}
+	f.buffer = buffer
+	return buffer, nil
 }
 
 // close lets go of the file, without waiting for the server.

@@ -287,6 +287,7 @@ func TestANASThatGoesAway(t *testing.T) {
 	same(t, "content", string(alice.get(while).want(http.StatusOK).body), "print('while.py')")
 	a := alice.get(before).detail(http.StatusServiceUnavailable, "The file storage does not answer at the moment")
 	same(t, "retry", a.header.Get("Retry-After"), "30")
+	alice.get(fmt.Sprintf("/api/projects/%d/download", id)).detail(http.StatusServiceUnavailable, "The file storage does not answer")
 	alice.delete(fmt.Sprintf("%s/%d", files, doomedID)).want(http.StatusNoContent)
 	alice.get(doomed).detail(http.StatusNotFound, "File not found")
 	same(t, "not yet", len(smb.files()), 2)
@@ -448,6 +449,7 @@ type proxy struct {
 	listener net.Listener
 	target   string
 	limit    atomic.Int64 // bytes that still come from the NAS; below 0, all
+	once     atomic.Bool  // cut only once
 	forge    atomic.Bool  // take the signatures away
 	late     atomic.Int64 // 1: announce every answer of a read or a write; then counts them
 	seen     syncBuffer   // what either side says
@@ -495,7 +497,9 @@ func (p *proxy) pass(client net.Conn) {
 			return
 		}
 		if p.limit.Load() >= 0 && p.limit.Add(-int64(len(frame))) < 0 {
-			p.limit.Store(0)
+			if p.limit.Store(0); p.once.Load() {
+				p.limit.Store(-1)
+			}
 			return
 		}
 		_, _ = p.seen.Write(frame)
@@ -541,14 +545,11 @@ func TestADownloadThatBreaksOff(t *testing.T) {
 	name := made.fields()["filename"].(string)
 
 	// The NAS is there again at once.
+	between.once.Store(true)
 	between.limit.Store(2 << 20)
-	go func() {
-		for between.limit.Load() != 0 {
-			runtime.Gosched()
-		}
-		between.limit.Store(-1)
-	}()
 	same(t, "from the NAS itself", bytes.Equal(alice.get(path).want(http.StatusOK).body, big), true)
+	same(t, "it was cut", between.limit.Load() < 0 && strings.Contains(st.logged.String(), "broke off and is taken up again"), true)
+	between.once.Store(false)
 
 	// It is gone, and the directory has the file.
 	if err := os.WriteFile(filepath.Join(st.uploads, fileFolder, name), big, 0o644); err != nil {

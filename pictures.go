@@ -144,22 +144,18 @@ func (s *server) addImage(w http.ResponseWriter, r *http.Request, p project, typ
 		i.addressed(i.ImageURL)
 		return i, err
 	}
-	extension := path.Ext(up.name)
-	data, err := io.ReadAll(io.NewSectionReader(up, 0, up.size))
-	if err != nil {
-		return projectImage{}, err
-	}
 	var made madePicture
-	if extension == ".svg" {
-		err = checkDrawing(data)
-	} else {
-		made, err = s.checkedPicture(r.Context(), data, extension)
-	}
-	if err != nil {
-		return projectImage{}, err
-	}
-	names, err := s.placeSizes(r.Context(), up.name, data, made)
-	if err != nil {
+	var names []string
+	if err := s.decode(r.Context(), func() error {
+		data, err := io.ReadAll(io.NewSectionReader(up, 0, up.size))
+		if err != nil {
+			return err
+		}
+		if made, err = checkedPicture(data, path.Ext(up.name)); err == nil {
+			names, err = s.placeSizes(r.Context(), up.name, data, made)
+		}
+		return err
+	}); err != nil {
 		return projectImage{}, err
 	}
 	var image projectImage
@@ -189,28 +185,37 @@ func (s *server) addImage(w http.ResponseWriter, r *http.Request, p project, typ
 	return image, nil
 }
 
-// checkDrawing refuses what is named .svg and is no SVG.
-func checkDrawing(data []byte) error {
-	head := data[:min(len(data), headSize)]
-	if bytes.IndexByte(head, 0) >= 0 || !bytes.Contains(bytes.ToLower(head), []byte("<svg")) {
-		return fail(http.StatusBadRequest, "The file is named .svg but is no SVG picture")
-	}
-	return nil
-}
-
-// checkedPicture makes the sizes of a picture of a stranger, who is told what is
-// wrong with it.
-func (s *server) checkedPicture(ctx context.Context, data []byte, extension string) (madePicture, error) {
+// checkedHead looks at a picture of a stranger, who is told what is wrong with
+// it.
+func checkedHead(data []byte, extension string) (imageHead, error) {
 	h, err := readHead(data)
 	if err != nil || "image/"+h.format != imageTypes[extension] {
-		return madePicture{}, fail(http.StatusBadRequest, "The file is named %s but is no such picture", extension)
+		return h, fail(http.StatusBadRequest, "The file is named %s but is no such picture", extension)
 	}
 	if h.width > maxPixels/h.height {
-		return madePicture{}, fail(http.StatusBadRequest, "The picture has %d × %d pixels; at most 50 million are taken, please make it smaller first", h.width, h.height)
+		return h, fail(http.StatusBadRequest, "The picture has %d × %d pixels; at most 50 million are taken, please make it smaller first", h.width, h.height)
 	}
-	made, err := s.makePicture(ctx, data)
+	return h, nil
+}
+
+var errDamaged = fail(http.StatusBadRequest, "The picture is damaged and can't be read")
+
+// checkedPicture makes the sizes of a picture of a stranger; a drawing (SVG) has
+// none.
+func checkedPicture(data []byte, extension string) (madePicture, error) {
+	if extension == ".svg" {
+		head := data[:min(len(data), headSize)]
+		if bytes.IndexByte(head, 0) >= 0 || !bytes.Contains(bytes.ToLower(head), []byte("<svg")) {
+			return madePicture{}, fail(http.StatusBadRequest, "The file is named .svg but is no SVG picture")
+		}
+		return madePicture{}, nil
+	}
+	if _, err := checkedHead(data, extension); err != nil {
+		return madePicture{}, err
+	}
+	made, err := makePicture(data)
 	if errors.Is(err, errBadImage) {
-		err = fail(http.StatusBadRequest, "The picture is damaged and can't be read")
+		err = errDamaged
 	}
 	return made, err
 }
@@ -263,24 +268,27 @@ func (s *server) prepared(ctx context.Context, i projectImage) (projectImage, er
 	if i.Width != nil {
 		return i, errBadImage
 	}
-	f, err := s.storage.open(ctx, imageFolder, i.Filename)
-	if err != nil {
-		return i, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, 4*imageUploads.limit))
-	if err != nil {
-		return i, err
-	}
-	made, err := s.makePicture(ctx, data)
+	var made madePicture
+	var names []string
+	err := s.decode(ctx, func() error {
+		f, err := s.storage.open(ctx, imageFolder, i.Filename)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		data, err := io.ReadAll(io.LimitReader(f, 4*imageUploads.limit))
+		if err != nil {
+			return err
+		}
+		if made, err = makePicture(data); err == nil {
+			names, err = s.placeSizes(ctx, i.Filename, data, made)
+		}
+		return err
+	})
 	if errors.Is(err, errBadImage) {
 		_, markErr := s.db.Exec(ctx, `update project_image set width = 0, height = 0 where id = $1`, i.ID)
 		return i, errors.Join(err, markErr)
 	}
-	if err != nil {
-		return i, err
-	}
-	names, err := s.placeSizes(ctx, i.Filename, data, made)
 	if err != nil {
 		return i, err
 	}
@@ -411,21 +419,14 @@ var pictureUploads = uploadKind{
 const portraitSize = 400
 
 // makePortrait makes a profile picture, a PNG, of what its owner has sent.
-func (s *server) makePortrait(ctx context.Context, data []byte, extension string) (portrait []byte, located bool, err error) {
-	h, err := readHead(data)
-	if err != nil || "image/"+h.format != imageTypes[extension] {
-		return nil, false, fail(http.StatusBadRequest, "The file is named %s but is no such picture", extension)
-	}
-	if h.width > maxPixels/h.height {
-		return nil, false, fail(http.StatusBadRequest, "The picture has %d × %d pixels; at most 50 million are taken, please make it smaller first", h.width, h.height)
-	}
-	if err := s.wait(ctx); err != nil {
+func makePortrait(data []byte, extension string) (portrait []byte, located bool, err error) {
+	h, err := checkedHead(data, extension)
+	if err != nil {
 		return nil, false, err
 	}
-	defer s.done()
 	img, err := h.decode()
 	if err != nil {
-		return nil, false, fail(http.StatusBadRequest, "The picture is damaged and can't be read")
+		return nil, false, errDamaged
 	}
 	w, height := h.width, h.height
 	if longest := max(w, height); longest > portraitSize {
@@ -442,12 +443,14 @@ func (s *server) setPicture(w http.ResponseWriter, r *http.Request, v viewer) (n
 		return "", false, err
 	}
 	defer up.finish()
-	data, err := io.ReadAll(io.NewSectionReader(up, 0, up.size))
-	if err != nil {
-		return "", false, err
-	}
-	portrait, located, err := s.makePortrait(r.Context(), data, path.Ext(up.name))
-	if err != nil {
+	var portrait []byte
+	if err := s.decode(r.Context(), func() error {
+		data, err := io.ReadAll(io.NewSectionReader(up, 0, up.size))
+		if err == nil {
+			portrait, located, err = makePortrait(data, path.Ext(up.name))
+		}
+		return err
+	}); err != nil {
 		return "", false, err
 	}
 	var random [4]byte

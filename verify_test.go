@@ -25,7 +25,7 @@ func TestNASCommands(t *testing.T) {
 	t.Parallel()
 	st, smb := onNAS(t)
 	settings := func(pairs ...string) func(string) string {
-		return env(append(pairs, "DATA_DIR", t.TempDir(), "UPLOAD_DIR", st.uploads, "DATABASE_URL", st.cfg.databaseURL, "NAS_HOST", "127.0.0.1:" + smb.port,
+		return env(append(pairs, "DATA_DIR", t.TempDir(), "UPLOAD_DIR", st.uploads, "DATABASE_URL", st.cfg.databaseURL, "NAS_HOST", "127.0.0.1:"+smb.port,
 			"NAS_SHARE_NAME", "chatter", "NAS_USERNAME", sambaUser, "NAS_PASSWORD", sambaPassword)...)
 	}
 	command := func(get func(string) string, args ...string) (string, error) {

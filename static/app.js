@@ -158,7 +158,8 @@ function send(address, data, bar) {
       try {
         const answer = JSON.parse(request.responseText);
         if (request.status < 300) return resolve(answer);
-        reject(new Error(answer.detail));
+        const refused = request.status < 500 && request.status !== 429; // again it would be the same
+        reject(Object.assign(new Error(answer.detail), { refused }));
       } catch {
         reject(new Error("The server could not take this file."));
       }
@@ -254,7 +255,9 @@ each("form[data-upload]", (form) => {
         queue.push(item);
         run();
       });
-      row.replaceChildren(make("span", { className: "fault", textContent: `${file.name}: ${error.message}` }), document.createElement("br"), again);
+      row.replaceChildren(make("span", { className: "fault", textContent: `${file.name}: ${error.message}` }));
+      if (error.refused) row.className = "done";
+      else row.append(document.createElement("br"), again);
       return false;
     }
   }
