@@ -13,7 +13,7 @@ import (
 // work does what the server does beside the requests, until ctx ends.
 func (s *server) work(ctx context.Context) {
 	var all sync.WaitGroup
-	for _, worker := range []func(context.Context){s.upkeep, s.deliverMail} {
+	for _, worker := range []func(context.Context){s.upkeep, s.deliverMail, s.watchStorage} {
 		all.Go(func() { worker(ctx) })
 	}
 	all.Wait()
@@ -54,6 +54,8 @@ func (s *server) jobs() []job {
 	return []job{
 		{"retention", 24 * time.Hour, s.cleanUp},
 		{"hash addresses", 10 * time.Minute, s.hashAddresses},
+		{"sweep storage", 30 * time.Minute, s.sweep},
+		{"prepare pictures", time.Hour, s.prepareAll},
 	}
 }
 
