@@ -28,7 +28,7 @@ type job struct {
 func (s *server) jobs() []job {
 	return []job{
 		{"sweep storage", 30 * time.Minute, s.sweep},
-		{"prepare pictures", time.Hour, s.prepareAll},
+		{"prepare pictures", 4 * time.Minute, func(ctx context.Context) error { return s.prepareSome(ctx, 100) }},
 	}
 }
 
