@@ -378,7 +378,7 @@ func TestOlderPicturesGetTheirSizes(t *testing.T) {
 	a := nobody.get(path(1) + "/file").want(http.StatusOK)
 	hidden(t, a.body)
 	upright(t, "on demand", a.body)
-	if err := st.prepareAll(t.Context()); err != nil {
+	if err := st.prepareSome(t.Context(), 100); err != nil {
 		t.Fatal(err)
 	}
 	var list []imageShape

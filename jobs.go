@@ -55,7 +55,7 @@ func (s *server) jobs() []job {
 		{"retention", 24 * time.Hour, s.cleanUp},
 		{"hash addresses", 10 * time.Minute, s.hashAddresses},
 		{"sweep storage", 30 * time.Minute, s.sweep},
-		{"prepare pictures", time.Hour, s.prepareAll},
+		{"prepare pictures", 4 * time.Minute, func(ctx context.Context) error { return s.prepareSome(ctx, 100) }},
 	}
 }
 

@@ -309,9 +309,12 @@ func (s *server) prepared(ctx context.Context, i projectImage) (projectImage, er
 	return one[projectImage](ctx, s.db, `select `+imageColumns+` from project_image i where i.id = $1`, i.ID)
 }
 
-// prepareAll makes the sizes of the pictures that have none yet.
-func (s *server) prepareAll(ctx context.Context) error {
-	rows, err := s.db.Query(ctx, `select `+imageColumns+` from project_image i where i.width is null and i.filename !~* '\.svg$' order by i.id`)
+// prepareSome makes the sizes of pictures that have none yet, of up to limit of
+// them: those that can't be read today hold up no others, since they come in no
+// order.
+func (s *server) prepareSome(ctx context.Context, limit int) error {
+	rows, err := s.db.Query(ctx, `
+		select `+imageColumns+` from project_image i where i.width is null and i.filename !~* '\.svg$' order by random() limit $1`, limit)
 	if err != nil {
 		return err
 	}

@@ -431,9 +431,9 @@ func checksumOf(r io.Reader) (sum string, size int64, err error) {
 
 // freeSpace is what is left in the directory, in bytes.
 func (st *storage) freeSpace() (int64, error) {
-	var fs syscall.Statfs_t
-	err := syscall.Statfs(st.dir, &fs)
-	return int64(fs.Bavail) * int64(fs.Bsize), err
+	var room syscall.Statfs_t
+	err := syscall.Statfs(st.dir, &room)
+	return int64(room.Bavail) * int64(room.Bsize), err
 }
 
 // newName is a stored name that nobody else has: a random UUID (RFC 9562 §5.4)

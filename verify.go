@@ -269,7 +269,7 @@ func (s *server) verifyMedia(ctx context.Context, repair bool, out io.Writer) er
 	}
 	if v.remade {
 		s.tidy(ctx)
-		if err := s.prepareAll(ctx); err != nil {
+		if err := s.prepareSome(ctx, math.MaxInt32); err != nil {
 			return err
 		}
 	}
