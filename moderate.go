@@ -244,6 +244,10 @@ func (s *server) banAuthor(ctx context.Context, tx pgx.Tx, c judged, v viewer, i
 
 // moderate does an act of v to the comment in the path, and says what was done.
 func (s *server) moderate(r *http.Request, v viewer, in *input, name string) (c judged, done string, err error) {
+	what, known := s.acts()[name]
+	if !known {
+		return c, "", fail(http.StatusNotFound, "Not found")
+	}
 	id, err := pathID(r, "id")
 	if err != nil {
 		return c, "", err
@@ -260,7 +264,6 @@ func (s *server) moderate(r *http.Request, v viewer, in *input, name string) (c 
 		if err := find(tx, ` for no key update`); err != nil {
 			return err
 		}
-		what := s.acts()[name]
 		note, said, err := what.does(ctx, tx, c, v, in)
 		if err != nil {
 			return err
@@ -412,6 +415,109 @@ func (s *server) showModeration(w http.ResponseWriter, r *http.Request, v viewer
 	}
 	w.Header().Set("X-Total-Count", strconv.Itoa(total))
 	return writeJSON(w, http.StatusOK, list)
+}
+
+// queuePage is the data of admin_moderation.html.
+type queuePage struct {
+	Show           string
+	Shows          []choice
+	Items          []queueItem
+	Total          int
+	Done           string // what was just done
+	Previous, Next string // addresses of the neighbouring pages, or empty
+	sent           formState
+}
+
+// Form is the form of the kind for the comment with the id.
+func (p queuePage) Form(kind string, id int) formState {
+	return p.sent.or(fmt.Sprintf("%s-%d", kind, id), nil)
+}
+
+// queueItem is a comment on the page of the moderators.
+type queueItem struct{ moderationItem }
+
+// Page is the address of the thread.
+func (i queueItem) Page() string {
+	if i.URL != nil {
+		return threadAddress(*i.URL)
+	}
+	return fmt.Sprintf("/projects/%d", *i.EntityID)
+}
+
+// About is what the thread is about, in short.
+func (i queueItem) About() string {
+	if i.URL != nil {
+		return *i.URL
+	}
+	return fmt.Sprintf("project %d", *i.EntityID)
+}
+
+// Why is the reason why the comment waits for a moderator.
+func (i queueItem) Why() string {
+	switch deref(i.HeldFor) {
+	case "link":
+		return "It holds a link."
+	case "new":
+		return "It is the author's first."
+	case "all":
+		return "Every comment is looked at first."
+	}
+	return ""
+}
+
+const queuePageLength = 20
+
+// showQueue answers the page of the moderators.
+func (s *server) showQueue(w http.ResponseWriter, r *http.Request, v viewer) error {
+	in := queryInput(r)
+	show := in.choice("show", "open", "open", "flagged", "hidden")
+	page := in.integer("page", ptr(1), 1, 1e6)
+	if err := in.err(); err != nil {
+		return err
+	}
+	return s.renderQueue(w, r, v, http.StatusOK, show, page, formState{})
+}
+
+func (s *server) renderQueue(w http.ResponseWriter, r *http.Request, v viewer, status int, show string, page int, sent formState) error {
+	list, total, err := s.loadQueue(r.Context(), show, queuePageLength, (page-1)*queuePageLength)
+	if err != nil {
+		return err
+	}
+	data := queuePage{Show: show, Shows: []choice{{"open", "To do"}, {"flagged", "Reported"}, {"hidden", "Hidden"}}, Total: total, sent: sent}
+	for _, item := range list {
+		data.Items = append(data.Items, queueItem{item})
+	}
+	at := func(page int) string { return fmt.Sprintf("/admin/moderation?show=%s&page=%d", show, page) }
+	if page > 1 {
+		data.Previous = at(page - 1)
+	}
+	if page*queuePageLength < total {
+		data.Next = at(page + 1)
+	}
+	data.Done = map[string]string{
+		"hide": "The comment is hidden", "unhide": "The comment can be seen", "clear-flags": "The reports are cleared", "remove": "The comment is removed",
+		"warn": "The author has been warned", "ban": "The author can't write for now",
+	}[r.URL.Query().Get("done")]
+	return s.render(w, r, status, "admin_moderation", v, "Moderation", data)
+}
+
+// sendAct takes what a moderator does on the page.
+func (s *server) sendAct(w http.ResponseWriter, r *http.Request, v viewer) error {
+	in, err := readForm(w, r)
+	if err != nil {
+		return err
+	}
+	name := r.PathValue("act")
+	show := in.choice("show", "open", "open", "flagged", "hidden")
+	c, _, err := s.moderate(r, v, in, name)
+	if err == nil {
+		return seeOther(w, r, fmt.Sprintf("/admin/moderation?show=%s&done=%s#%s", show, name, commentAnchor(c.ID)))
+	}
+	sent, status, err := refused(w, name+"-"+r.PathValue("id"), in, err)
+	if err != nil {
+		return err
+	}
+	return s.renderQueue(w, r, v, status, show, 1, sent)
 }
 
 // warning is what a moderator has told the viewer.

@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"net/url"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -375,4 +377,64 @@ func (st *site) drift() string {
 		}
 	}
 	return strings.Join(wrong, ", ")
+}
+
+func TestModerationOnPages(t *testing.T) {
+	t.Parallel()
+	st := newSite(t, func(c *config) { c.commentLinks = "review" })
+	alice, bob, root := st.member("alice"), st.member("bob"), st.admin("root")
+	parent := bob.comment("a", "What is <this>?", 0)
+	id := alice.comment("a", "**Rubbish**, @bob!", parent)
+	path := fmt.Sprintf("/thread/comments/%d/", id)
+	bob.page("/thread?url=a").shows("<summary>Report</summary>", `<strong>Rubbish</strong>, <span class="mention">@bob</span>!`)
+	alice.page("/thread?url=a").hides(fmt.Sprintf("report-%d", id))
+	st.visitor().page("/thread?url=a").hides("Report")
+	bob.submit(path+"report", url.Values{"reason": {"spam"}, "details": {strings.Repeat("x", 1001)}}).want(http.StatusUnprocessableEntity).shows("Details must have at most 1000", `<details class="tool" open><summary>Report`)
+	to := bob.submit(path+"report", url.Values{"reason": {"abusive"}, "details": {"So <rude>"}}).redirects("/thread?url=a&reported=")
+	bob.page(strings.Split(to, "#")[0]).shows("a moderator will look at this comment")
+	st.visitor().submit(path+"report", url.Values{"reason": {"abusive"}}).redirects("/login")
+
+	bob.page("/admin/moderation").want(http.StatusForbidden)
+	bob.submit(fmt.Sprintf("/admin/moderation/%d/hide", id), nil).want(http.StatusForbidden)
+	root.page("/admin/moderation").want(http.StatusOK).shows("<strong>Rubbish</strong>", "What is &lt;this&gt;?", "So &lt;rude&gt;", "<strong>Abusive</strong>", "by bob", "1 comment")
+	act := func(name string, form url.Values) *answer {
+		t.Helper()
+		return root.submit(fmt.Sprintf("/admin/moderation/%d/%s", id, name), form)
+	}
+	act("warn", url.Values{"text": {""}}).want(http.StatusUnprocessableEntity).shows("Text is required", `<details class="tool" open><summary>Warn`)
+	act("warn", url.Values{"text": {"Please be kind"}}).redirects("/admin/moderation?show=open&done=warn")
+	page := alice.page("/thread?url=b").shows("Please be kind", "I have read it")
+	seen := regexp.MustCompile(`/thread/warnings/\d+/seen`).FindString(string(page.body))
+	bob.page("/thread?url=b").hides("Please be kind")
+	bob.submit(seen, nil).want(http.StatusNotFound)
+	alice.submit(seen, url.Values{"return_to": {"/thread?url=b"}}).redirects("/thread?url=b")
+	alice.page("/thread?url=b").hides("Please be kind")
+	act("ban", url.Values{"days": {"many"}}).want(http.StatusUnprocessableEntity).shows("Days must be a whole number")
+	act("ban", url.Values{"days": {"3"}}).redirects("/admin/moderation?show=open&done=ban")
+	alice.submit("/thread/comment", url.Values{"url": {"a"}, "content": {"Why?"}}).want(http.StatusForbidden).shows("you can write again on")
+	act("dance", nil).want(http.StatusNotFound)
+	act("hide", nil).redirects("/admin/moderation?show=open&done=hide")
+	root.page("/admin/moderation?done=hide").shows("Nothing here", "The comment is hidden.")
+	root.page("/admin/moderation?show=hidden").shows("Rubbish", "Show again", "Last judged by root")
+	act("unhide", url.Values{"show": {"hidden"}}).redirects("/admin/moderation?show=hidden&done=unhide")
+	act("clear-flags", nil).redirects("/admin/moderation?show=open&done=clear-flags")
+	root.page("/admin/moderation?show=x").want(http.StatusUnprocessableEntity)
+
+	// What waits is marked for its author, and approved from the queue.
+	held := bob.comment("a", "See https://example.com/x.", 0)
+	bob.page("/thread?url=a").shows("Only you can see this")
+	alice.page("/thread?url=a").hides("example.com/x")
+	root.page("/admin/moderation").shows("It holds a link.", "Approve", "Refuse")
+	root.submit(fmt.Sprintf("/admin/moderation/%d/unhide", held), nil).redirects("/admin/moderation")
+	alice.page("/thread?url=a").shows(`<a href="https://example.com/x" rel="ugc nofollow noopener">`)
+
+	// Earlier versions are for the author and admins.
+	bob.put(fmt.Sprintf("/interact/comments/%d", parent), map[string]any{"content": "What is that?"}).want(http.StatusOK)
+	versions := fmt.Sprintf("/thread/comments/%d/versions", parent)
+	for _, p := range []*person{bob, root} {
+		p.page("/thread?url=a").shows("· edited <time", versions)
+		p.page(versions).want(http.StatusOK).shows("What is &lt;this&gt;?", "Back to the comment")
+	}
+	alice.page("/thread?url=a").shows("· edited <time").hides(versions)
+	alice.page(versions).want(http.StatusForbidden).hides("this")
 }

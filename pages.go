@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"html"
+	"html/template"
 	"maps"
 	"mime"
 	"net/http"
@@ -32,6 +33,9 @@ func (s *server) addPages(page, slowPage func(pattern string, h handler)) {
 	page("POST   /thread/comments/{id}/like", s.signedIn(s.sendCommentLike))
 	page("POST   /thread/comments/{id}/edit", s.signedIn(s.sendCommentEdit))
 	page("POST   /thread/comments/{id}/remove", s.signedIn(s.sendCommentRemoval))
+	page("POST   /thread/comments/{id}/report", s.signedIn(s.sendReport))
+	page("GET    /thread/comments/{id}/versions", s.signedIn(s.showVersionsPage))
+	page("POST   /thread/warnings/{id}/seen", s.signedIn(s.sendSeen))
 
 	page("GET    /register", s.open(s.showRegister))
 	page("POST   /register", s.open(s.sendRegister))
@@ -79,6 +83,8 @@ func (s *server) addPages(page, slowPage func(pattern string, h handler)) {
 	page("POST   /projects/{project}/unpublish", s.author("unpublish", s.sendStatus("draft")))
 	page("POST   /projects/{project}/delete", s.author("delete", s.sendDelete))
 
+	page("GET    /admin/moderation", s.admin(s.showQueue))
+	page("POST   /admin/moderation/{id}/{act}", s.admin(s.sendAct))
 	page("GET    /admin/views", s.admin(s.showStatistics))
 	page("GET    /admin/views.csv", s.admin(s.showStatisticsCSV))
 
@@ -100,6 +106,7 @@ var templateFuncs = map[string]any{
 	"host":     hostOf,
 	"linkKind": human,
 	"human":    human,
+	"lines":    func(text string) template.HTML { return formatComment(text, nil) },
 	"add":      func(a, b int) int { return a + b },
 	"iso":      func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 	"day":      func(t time.Time) string { return t.UTC().Format("2 January 2006") },

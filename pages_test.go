@@ -150,7 +150,7 @@ func TestThreadOnPages(t *testing.T) {
 			to := bob.submit("/thread/comment", with("content", "First line\r\nSecond & <third")).redirects(thread.path + "#comment-")
 			first := to[strings.LastIndex(to, "-")+1:]
 			ada.submit("/thread/comment", with("content", "A reply", "parent_comment_id", first)).redirects(thread.path + "#comment-")
-			ada.page(thread.path).want(200).shows("2 comments", "First line\nSecond &amp; &lt;third", `to <a href="#comment-`+first+`">bob</a>`)
+			ada.page(thread.path).want(200).shows("2 comments", "First line<br>\nSecond &amp; &lt;third", `to <a href="#comment-`+first+`">bob</a>`)
 
 			// What is wrong comes back with the text, in the form it came from.
 			ada.submit("/thread/comment", with("content", "see www.example.com", "parent_comment_id", first)).want(400).

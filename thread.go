@@ -1,10 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"html/template"
 	"net/http"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -18,17 +22,21 @@ type threadView struct {
 	Comments []commentView // depth first
 	Total    int           // without placeholders
 	Sort     string
+	Reported int       // the comment that the viewer has just reported
+	Warnings []warning // those that the viewer has not read yet
 	sent     formState // the form that was refused, if one was
 }
 
 // Popular is the address of the same thread with the most liked comments
 // first.
-func (t threadView) Popular() string {
-	separator := "?"
-	if strings.Contains(t.Path, "?") {
-		separator = "&"
+func (t threadView) Popular() string { return withQuery(t.Path, "sort=popular") + "#comments" }
+
+// withQuery adds a parameter to an address.
+func withQuery(address, parameter string) string {
+	if strings.Contains(address, "?") {
+		return address + "&" + parameter
 	}
-	return t.Path + separator + "sort=popular#comments"
+	return address + "?" + parameter
 }
 
 // commentView is a comment in a threadView.
@@ -36,6 +44,7 @@ type commentView struct {
 	*commentWithUser
 	Depth  int // 0 at the top level
 	Parent *commentWithUser
+	Text   template.HTML
 }
 
 // Gone reports whether only a placeholder is left.
@@ -59,13 +68,37 @@ func (s *server) loadThreadView(r *http.Request, t target, v viewer, path string
 	var list func(comments []*commentWithUser, parent *commentWithUser, depth int)
 	list = func(comments []*commentWithUser, parent *commentWithUser, depth int) {
 		for _, c := range comments {
-			view.Comments = append(view.Comments, commentView{c, depth, parent})
+			view.Comments = append(view.Comments, commentView{commentWithUser: c, Depth: depth, Parent: parent})
 			list(c.Replies, c, depth+1)
 		}
 	}
 	list(top, nil, 0)
+	if err := s.formatThread(r.Context(), view.Comments); err != nil {
+		return threadView{}, err
+	}
+	if v.signedIn() {
+		view.Reported, _ = strconv.Atoi(r.URL.Query().Get("reported"))
+		warnings, err := s.loadWarnings(r.Context(), v.ID)
+		if err != nil {
+			return threadView{}, err
+		}
+		view.Warnings = slices.DeleteFunc(warnings, func(w warning) bool { return w.SeenAt != nil })
+	}
 	view.Likes, err = s.loadLikeStatus(r.Context(), t, v)
 	return view, err
+}
+
+// formatThread makes the texts of comments into HTML.
+func (s *server) formatThread(ctx context.Context, comments []commentView) error {
+	texts := make([]string, len(comments))
+	for i, c := range comments {
+		texts[i] = c.Content
+	}
+	known, err := s.mentioned(ctx, texts...)
+	for i, text := range texts {
+		comments[i].Text = formatComment(text, known)
+	}
+	return err
 }
 
 // Indent is how far a comment is moved in: on a phone there is no room for
@@ -121,14 +154,20 @@ func (s *server) loadVisible(ctx context.Context, id int, v viewer) (project, er
 
 // toThread answers a good form with the thread of t, at the place anchor.
 func (s *server) toThread(w http.ResponseWriter, r *http.Request, v viewer, t target, anchor string) error {
-	if t.URL != nil {
-		return seeOther(w, r, threadAddress(*t.URL)+"#"+anchor)
-	}
-	p, err := s.loadVisible(r.Context(), *t.EntityID, v)
+	address, err := s.pageOf(r.Context(), t, v)
 	if err != nil {
 		return err
 	}
-	return seeOther(w, r, p.Path()+"#"+anchor)
+	return seeOther(w, r, address+"#"+anchor)
+}
+
+// pageOf is the address of the page that the thread of t is on.
+func (s *server) pageOf(ctx context.Context, t target, v viewer) (string, error) {
+	if t.URL != nil {
+		return threadAddress(*t.URL), nil
+	}
+	p, err := s.loadVisible(ctx, *t.EntityID, v)
+	return p.Path(), err
 }
 
 func commentAnchor(id int) string { return fmt.Sprintf("comment-%d", id) }
@@ -259,4 +298,60 @@ func (s *server) loadCommentTarget(r *http.Request) (id int, t target, err error
 	}
 	err = s.db.QueryRow(r.Context(), `select url, entity_type, entity_id from comment where id = $1`, id).Scan(&t.URL, &t.EntityType, &t.EntityID)
 	return id, t, orNotFound(err, "Comment")
+}
+
+// sendReport takes a report of a comment.
+func (s *server) sendReport(w http.ResponseWriter, r *http.Request, v viewer) error {
+	id, t, err := s.loadCommentTarget(r)
+	if err != nil {
+		return err
+	}
+	in, err := readForm(w, r)
+	if err != nil {
+		return err
+	}
+	if _, _, err = s.report(r, in, v); err == nil {
+		address, err := s.pageOf(r.Context(), t, v)
+		if err != nil {
+			return err
+		}
+		return seeOther(w, r, withQuery(address, fmt.Sprintf("reported=%d", id))+"#"+commentAnchor(id))
+	}
+	sent, status, err := refused(w, fmt.Sprintf("report-%d", id), in, err)
+	if err != nil {
+		return err
+	}
+	return s.renderThread(w, r, v, t, status, sent)
+}
+
+// versionsPage is the data of versions.html.
+type versionsPage struct {
+	Back     string // to the comment
+	Versions []commentVersion
+}
+
+// showVersionsPage answers the earlier texts of a comment.
+func (s *server) showVersionsPage(w http.ResponseWriter, r *http.Request, v viewer) error {
+	c, versions, err := s.loadVersions(r, v)
+	if err != nil {
+		return err
+	}
+	back, err := s.pageOf(r.Context(), c.target, v)
+	if err != nil {
+		return err
+	}
+	return s.render(w, r, http.StatusOK, "versions", v, "Earlier versions", versionsPage{back + "#" + commentAnchor(c.ID), versions})
+}
+
+// sendSeen takes that the viewer has read a warning.
+func (s *server) sendSeen(w http.ResponseWriter, r *http.Request, v viewer) error {
+	in, err := readForm(w, r)
+	if err != nil {
+		return err
+	}
+	if err := s.markSeen(r, v); err != nil {
+		return err
+	}
+	text, _ := in.string("return_to")
+	return seeOther(w, r, cmp.Or(s.returnTo(text), "/account"))
 }

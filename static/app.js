@@ -45,6 +45,17 @@ const confirmed = (within) => each("[data-confirm]", (element) => {
 }, within);
 confirmed(document);
 
+// The queue of the moderators by keys, as long as one of its comments has the
+// focus and nothing is typed.
+const queue = [...document.querySelectorAll("[data-queue]")];
+if (queue.length) document.addEventListener("keydown", (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.matches("input, textarea, select")) return;
+  const at = queue.findIndex((item) => item.contains(document.activeElement));
+  const key = event.key.toLowerCase();
+  if (key === "j" || key === "k") queue[Math.max(0, Math.min(queue.length - 1, at + (key === "j" ? 1 : -1)))].focus();
+  else queue[at]?.querySelector(`[data-key="${CSS.escape(key)}"]`)?.click();
+});
+
 // A form is sent once, however often the button is pressed.
 document.addEventListener("submit", (event) => {
   const form = event.target;
