@@ -130,6 +130,9 @@ func (s *server) handler() http.Handler {
 	api("GET    /analytics/most-viewed", s.mostViewed)
 	api("POST   /analytics/refresh-page-view-counts", s.admin(s.refreshed))
 
+	// Pages in short
+	api("GET    /api/summary", s.open(s.showSummary))
+
 	// Moved pages
 	transfer("POST /api/admin/urls/move", s.admin(s.postMove))
 
