@@ -133,6 +133,11 @@ func (s *server) handler() http.Handler {
 	// Pages in short
 	api("GET    /api/summary", s.open(s.showSummary))
 
+	// Feeds
+	api("GET    /feeds/comments.atom", s.showCommentFeed)
+	api("GET    /feeds/users/{file}", s.showUserFeed)
+	api("GET    /feeds/projects.atom", s.showProjectFeed)
+
 	// Moved pages
 	transfer("POST /api/admin/urls/move", s.admin(s.postMove))
 
