@@ -130,7 +130,9 @@ func (s *server) handler() http.Handler {
 	api("GET    /analytics/most-viewed", s.mostViewed)
 	api("POST   /analytics/refresh-page-view-counts", s.admin(s.refreshed))
 
-	// Pages in short
+	// For pages of other sites
+	api("GET    /embed.js", s.serveEmbed)
+	api("GET    /api/viewer", s.open(s.showViewer))
 	api("GET    /api/summary", s.open(s.showSummary))
 
 	// Feeds
