@@ -164,6 +164,15 @@ func (s *server) handler() http.Handler {
 	api("GET    /analytics/most-viewed", s.mostViewed)
 	api("POST   /analytics/refresh-page-view-counts", s.admin(s.refreshed))
 
+	// For pages of other sites
+	api("GET    /embed.js", s.serveEmbed)
+	api("GET    /api/viewer", s.open(s.showViewer))
+
+	// Feeds
+	api("GET    /feeds/comments.atom", s.showCommentFeed)
+	api("GET    /feeds/users/{file}", s.showUserFeed)
+	api("GET    /feeds/projects.atom", s.showProjectFeed)
+
 	// Moved pages
 	transfer("POST /api/admin/urls/move", s.admin(s.postMove))
 
