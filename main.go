@@ -46,6 +46,8 @@ Usage: chatter [COMMAND]
   admin promote NAME           make an account an admin
   admin list                   list the admins
   media import --from DIR      copy the older service's upload folders into the storage
+  comments export FILE         write every comment into a file of JSON; - is the standard output
+  comments import FILE         add the comments of such a file that are not there yet
   move-url OLD NEW             move a renamed page's likes, comments and views
   demo [URL]                   fill a running server with a small demo site
   health [URL]                 ask a running server whether it is well
@@ -105,6 +107,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return withServer(ctx, cfg, log, func(s *server) error { return s.adminCommand(ctx, args, stdout) })
 	case command == "media" && len(args) == 3 && args[0] == "import" && args[1] == "--from":
 		return withServer(ctx, cfg, log, func(s *server) error { return s.importMedia(ctx, args[2], stdout) })
+	case command == "comments":
+		return withServer(ctx, cfg, log, func(s *server) error { return s.commentsCommand(ctx, args, os.Stdin, stdout) })
 	case command == "move-url" && len(args) == 2:
 		return withServer(ctx, cfg, log, func(s *server) error {
 			m, err := s.moveURL(ctx, args[0], args[1])

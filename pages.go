@@ -118,11 +118,15 @@ func staticPath(name string) (string, error) {
 	return "/static/" + name + "?v=" + hash, nil
 }
 
-// serveStatic answers a file of static/; /favicon.ico is the one icon there is.
+// serveStatic answers a file of static/; /favicon.ico is the one icon there is,
+// and /embed.js has an address that sites can rely on.
 func (s *server) serveStatic(w http.ResponseWriter, r *http.Request) error {
 	name := r.PathValue("file")
-	if r.URL.Path == "/favicon.ico" {
+	switch r.URL.Path {
+	case "/favicon.ico":
 		name = "favicon.svg"
+	case "/embed.js":
+		name = "embed.js"
 	}
 	hash, known := staticHashes[name]
 	if !known {

@@ -113,6 +113,12 @@ func (s *server) handler() http.Handler {
 	api("GET    /api/me/warnings", s.signedIn(s.showWarnings))
 	api("POST   /api/me/warnings/{id}/seen", s.signedIn(s.seeWarning))
 
+	// Feeds, and what any site can embed
+	api("GET    /feeds/comments.atom", s.feedOfComments)
+	api("GET    /feeds/projects.atom", s.feedOfProjects)
+	api("GET    /feeds/users/{feed}", nameOfFeed(s.feedOfUser))
+	api("GET    /embed.js", s.serveStatic)
+
 	// Summaries and profiles
 	api("GET    /api/summary", s.open(s.showSummary))
 	api("GET    /profile/me", s.signedIn(s.showOwnProfile))
