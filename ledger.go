@@ -228,5 +228,5 @@ func (s *server) showStorage(w http.ResponseWriter, r *http.Request, v viewer) e
 	if err != nil {
 		return err
 	}
-	return s.render(w, r, http.StatusOK, "storage", v, "Storage", st)
+	return s.render(w, r, http.StatusOK, "admin_storage", v, "Storage", st)
 }
