@@ -161,11 +161,8 @@ func (s *server) deliverMail(ctx context.Context) {
 				patience = min(patience, next.Sub(s.now()))
 			}
 			woken, cancel := context.WithTimeout(ctx, patience)
-			_, err := conn.WaitForNotification(woken)
+			_, _ = conn.WaitForNotification(woken) // if it fails otherwise than by time, so does the next pass
 			cancel()
-			if err != nil && woken.Err() == nil || ctx.Err() != nil {
-				return err
-			}
 		}
 	}
 	for {

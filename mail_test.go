@@ -538,7 +538,7 @@ func TestMailNeverInClear(t *testing.T) {
 		{"a stranger's certificate", "starttls", func(_ *mailSink, c *config) { c.mailRoots = x509.NewCertPool() }, "x509"},
 		{"a stranger's certificate at once", "tls", func(k *mailSink, c *config) { k.implicit, c.mailRoots = true, x509.NewCertPool() }, "x509"},
 		{"another host's certificate", "starttls", func(_ *mailSink, c *config) { c.smtpHost = "localhost" }, "x509"},
-		{"old TLS", "starttls", func(k *mailSink, _ *config) { k.secure.MaxVersion = tls.VersionTLS11 }, "tls"},
+		{"old TLS", "starttls", func(k *mailSink, _ *config) { k.secure.MinVersion, k.secure.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 }, "tls"},
 		{"wrong password", "starttls", func(_ *mailSink, c *config) { c.smtpPassword = "wrong" }, "answered 535"},
 		{"no way to sign in", "starttls", func(k *mailSink, _ *config) { k.extensions = "STARTTLS,AUTH CRAM-MD5" }, "neither AUTH PLAIN nor"},
 	} {
@@ -759,6 +759,34 @@ func TestManyMailWorkers(t *testing.T) {
 	}
 	same(t, "people", len(got), many)
 	same(t, "letters", len(sink.letters()), many)
+}
+
+// A letter that is being sent holds up no other instance.
+func TestMailWorkersDoNotWait(t *testing.T) {
+	t.Parallel()
+	sink := newMailSink(t)
+	first := newSite(t, sink.settings("off"))
+	second := newSite(t, sink.settings("off"), func(c *config) { c.databaseURL, c.secretKey = first.cfg.databaseURL, first.cfg.secretKey })
+	release := make(chan struct{})
+	sink.on(func(command string) string {
+		if strings.HasPrefix(command, "RCPT TO:<slow@") {
+			<-release
+		}
+		return ""
+	})
+	first.write("slow@example.com")
+	first.write("alice@example.com")
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_, _ = first.sendDueMail(t.Context())
+	}()
+	wait(t, "the slow letter", func() bool { return sink.heard("RCPT TO:<slow@") })
+	second.pass(1)
+	close(release)
+	<-done
+	same(t, "letters", len(sink.letters()), 2)
+	same(t, "left", first.waiting(), 0)
 }
 
 func TestMailWorkerWakes(t *testing.T) {
