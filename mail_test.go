@@ -538,7 +538,9 @@ func TestMailNeverInClear(t *testing.T) {
 		{"a stranger's certificate", "starttls", func(_ *mailSink, c *config) { c.mailRoots = x509.NewCertPool() }, "x509"},
 		{"a stranger's certificate at once", "tls", func(k *mailSink, c *config) { k.implicit, c.mailRoots = true, x509.NewCertPool() }, "x509"},
 		{"another host's certificate", "starttls", func(_ *mailSink, c *config) { c.smtpHost = "localhost" }, "x509"},
-		{"old TLS", "starttls", func(k *mailSink, _ *config) { k.secure.MinVersion, k.secure.MaxVersion = tls.VersionTLS10, tls.VersionTLS11 }, "tls"},
+		{"old TLS", "starttls", func(k *mailSink, _ *config) {
+			k.secure.MinVersion, k.secure.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
+		}, "tls"},
 		{"wrong password", "starttls", func(_ *mailSink, c *config) { c.smtpPassword = "wrong" }, "answered 535"},
 		{"no way to sign in", "starttls", func(k *mailSink, _ *config) { k.extensions = "STARTTLS,AUTH CRAM-MD5" }, "neither AUTH PLAIN nor"},
 	} {
@@ -643,7 +645,7 @@ func TestMailRecipients(t *testing.T) {
 	t.Parallel()
 	sink := newMailSink(t)
 	st := newSite(t, sink.settings("starttls"))
-	for _, to := range []string{"a@example.com\r\nRCPT TO:<b@example.com>", "a@example.com> NOTIFY=NEVER", "a@example.com\n", "a b@example.com", "\x00@example.com"} {
+	for _, to := range []string{"a@example.com\r\nRCPT TO:<b@example.com>", "a@example.com>X=<b@example.com", "a@example.com\n", "a b@example.com", "\x00@example.com"} {
 		st.write(to)
 		st.pass(0)
 		same(t, to, st.waiting(), 0)
