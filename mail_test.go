@@ -27,6 +27,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"text/template"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -435,7 +436,7 @@ func TestLetters(t *testing.T) {
 		same(t, "date", err == nil && st.now().Sub(date).Abs() < time.Hour, true)
 	}
 	// What a letter lacks, or one that there isn't, is an error before anything is kept.
-	for name, d := range map[string]any{"verify": data{"Username": "alice"}, "reset": data{"Username": "alice", "Link": "https://elsewhere.example/x", "Minutes": 1}, "nonsense": nil} {
+	for name, d := range map[string]any{"verify": data{"Username": "alice"}, "reset": data{"Username": "alice", "Link": "https://elsewhere.example/x", "Minutes": 1}, "account-deleted": data{}, "nonsense": nil} {
 		same(t, "no "+name, st.sendMail(t.Context(), st.db, "x@example.com", name, d) != nil, true)
 	}
 	same(t, "kept", st.waiting(), 0)
@@ -463,6 +464,8 @@ func TestLettersToldByOthers(t *testing.T) {
 		same(t, fmt.Sprintf("links of %q", name), len(m.links), 0)
 		same(t, "header", len(m.header), 9)
 		same(t, "Bcc", m.header.Get("Bcc"), "")
+		list, err := new(mime.WordDecoder).DecodeHeader(m.header.Get("List-Id"))
+		same(t, "the extra header's lines", err == nil && (!strings.ContainsAny(list, "\r\n") || strings.HasPrefix(name, "=?")), true)
 		same(t, "subject's lines", strings.ContainsAny(m.subject, "\r\n"), false)
 		body, _, _ := strings.Cut(m.text, "\n\n-- \n")
 		same(t, fmt.Sprintf("paragraphs of %q in %q", name, body), strings.Count(body, "\n"), 4)
@@ -474,6 +477,18 @@ func TestLettersToldByOthers(t *testing.T) {
 			same(t, tag+" of "+name, strings.Contains(page, tag), false)
 		}
 	}
+	for text, want := range map[string]string{"a\r\n\r\nb": "a b", "a\x00b\x1b[31m": "ab[31m", "evil.\u202eexample": "evil.\u200cexample", "1.5 at 12:30": "1.5 at 12:30"} {
+		same(t, fmt.Sprintf("%q", text), shown(text), want)
+	}
+	// Whatever a template does with it.
+	tree := template.Must(template.New("").Funcs(template.FuncMap{"shown": func(any) string { return "shown " }}).Parse(
+		`{{.}}{{if .}}{{.}}{{end}}{{if not .}}{{else}}{{.}}{{end}}{{range .}}{{.}}{{end}}{{range slice . 1}}{{else}}{{.}}{{end}}{{with .}}{{.}}{{end}}{{with not .}}{{else}}{{.}}{{end}}`))
+	guard(tree.Root)
+	var guarded strings.Builder
+	if err := tree.Execute(&guarded, []string{"x"}); err != nil {
+		t.Fatal(err)
+	}
+	same(t, "guarded", guarded.String(), strings.Repeat("shown ", 7))
 	// The same in a quote, line by line.
 	blocks := st.paragraphs("Somebody wrote:\n\n" + string(quote("Look:\n"+own+"\n\n<b>evil.example</b>")) + "\n\nRead it:\n" + own)
 	same(t, "blocks", len(blocks), 3)
@@ -653,7 +668,7 @@ func TestMailRecipients(t *testing.T) {
 	same(t, "connections", sink.heard(""), false)
 	st.write("ünïcode@example.com")
 	st.pass(1)
-	same(t, "to", sink.letters()[0].envelopeTo, "ünïcode@example.com")
+	same(t, "to", sink.letters()[0].envelopeTo+" "+sink.letters()[0].to, "ünïcode@example.com ünïcode@example.com")
 }
 
 // A mail server that is away for a while loses no letter, nor does a server
