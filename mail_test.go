@@ -169,7 +169,8 @@ type mailSink struct {
 	got      []mailed
 }
 
-func newMailSink(t testing.TB) *mailSink {
+// newMailSink starts one; change alters what it offers.
+func newMailSink(t testing.TB, change ...func(k *mailSink)) *mailSink {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -188,6 +189,9 @@ func newMailSink(t testing.TB) *mailSink {
 	k := &mailSink{t: t, address: "127.0.0.1:0", roots: x509.NewCertPool(), extensions: "STARTTLS"}
 	k.roots.AddCert(certificate)
 	k.secure = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	for _, c := range change {
+		c(k)
+	}
 	k.open()
 	t.Cleanup(k.close)
 	return k
@@ -510,8 +514,7 @@ func TestMailDelivery(t *testing.T) {
 		{"tls", "AUTH LOGIN", "kev", "LOGIN"},
 		{"tls", "SIZE 1000000", "", ""},
 	} {
-		sink := newMailSink(t)
-		sink.extensions, sink.implicit = c.extensions, c.mode == "tls"
+		sink := newMailSink(t, func(k *mailSink) { k.extensions, k.implicit = c.extensions, c.mode == "tls" })
 		st := newSite(t, sink.settings(c.mode), func(cfg *config) { cfg.smtpUser, cfg.smtpPassword = c.user, "open sesame" })
 		st.write("alice@example.com")
 		st.pass(1)
@@ -536,35 +539,37 @@ func TestMailDelivery(t *testing.T) {
 // Neither a letter nor a password goes over a line that others can read.
 func TestMailNeverInClear(t *testing.T) {
 	t.Parallel()
+	trusted := func(*config) {}
+	offers := func(extensions string) func(k *mailSink) { return func(k *mailSink) { k.extensions = extensions } }
+	usual := offers("STARTTLS,AUTH PLAIN")
 	for _, c := range []struct {
 		name, mode string
-		change     func(k *mailSink, c *config)
+		server     func(k *mailSink)
+		change     func(c *config)
 		why        string
 	}{
-		{"no STARTTLS", "starttls", func(k *mailSink, _ *config) { k.extensions = "AUTH PLAIN" }, "does not offer STARTTLS"},
-		{"STARTTLS refused", "starttls", func(k *mailSink, _ *config) {
-			k.on(func(command string) string {
+		{"no STARTTLS", "starttls", offers("AUTH PLAIN"), trusted, "does not offer STARTTLS"},
+		{"STARTTLS refused", "starttls", func(k *mailSink) {
+			usual(k)
+			k.reply = func(command string) string {
 				if command == "STARTTLS" {
 					return "454 TLS not available"
 				}
 				return ""
-			})
-		}, "answered 454"},
-		{"a stranger's certificate", "starttls", func(_ *mailSink, c *config) { c.mailRoots = x509.NewCertPool() }, "x509"},
-		{"a stranger's certificate at once", "tls", func(k *mailSink, c *config) { k.implicit, c.mailRoots = true, x509.NewCertPool() }, "x509"},
-		{"another host's certificate", "starttls", func(_ *mailSink, c *config) { c.smtpHost = "localhost" }, "x509"},
-		{"old TLS", "starttls", func(k *mailSink, _ *config) {
+			}
+		}, trusted, "answered 454"},
+		{"a stranger's certificate", "starttls", usual, func(c *config) { c.mailRoots = x509.NewCertPool() }, "x509"},
+		{"a stranger's certificate at once", "tls", func(k *mailSink) { k.implicit = true }, func(c *config) { c.mailRoots = x509.NewCertPool() }, "x509"},
+		{"another host's certificate", "starttls", usual, func(c *config) { c.smtpHost = "localhost" }, "x509"},
+		{"old TLS", "starttls", func(k *mailSink) {
+			usual(k)
 			k.secure.MinVersion, k.secure.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
-		}, "tls"},
-		{"wrong password", "starttls", func(_ *mailSink, c *config) { c.smtpPassword = "wrong" }, "answered 535"},
-		{"no way to sign in", "starttls", func(k *mailSink, _ *config) { k.extensions = "STARTTLS,AUTH CRAM-MD5" }, "neither AUTH PLAIN nor"},
+		}, trusted, "tls"},
+		{"wrong password", "starttls", usual, func(c *config) { c.smtpPassword = "wrong" }, "answered 535"},
+		{"no way to sign in", "starttls", offers("STARTTLS,AUTH CRAM-MD5"), trusted, "neither AUTH PLAIN nor"},
 	} {
-		sink := newMailSink(t)
-		sink.extensions = "STARTTLS,AUTH PLAIN"
-		st := newSite(t, sink.settings(c.mode), func(cfg *config) {
-			cfg.smtpUser, cfg.smtpPassword = "kev", "open sesame"
-			c.change(sink, cfg)
-		})
+		sink := newMailSink(t, c.server)
+		st := newSite(t, sink.settings(c.mode), func(cfg *config) { cfg.smtpUser, cfg.smtpPassword = "kev", "open sesame" }, c.change)
 		st.write("alice@example.com")
 		st.pass(0)
 		same(t, c.name, st.count(`select count(*) from outbox where attempts = 1 and last_error like '%' || $1 || '%'`, c.why), 1)
