@@ -23,7 +23,14 @@ type userRead struct {
 	CreatedAt   time.Time  `json:"created_at"`
 	UpdatedAt   time.Time  `json:"updated_at"`
 	LastLogin   *time.Time `json:"last_login"`
+
+	EmailVerified bool    `json:"email_verified"`
+	PendingEmail  *string `json:"pending_email"` // the new address, until it is confirmed
+	TwoFactor     bool    `json:"two_factor"`
 }
+
+const userReadColumns = `id, username, firstname, lastname, date_of_birth, email, status, type, created_at, updated_at, last_login,
+	email_verified, pending_email, totp_confirmed_at is not null as two_factor`
 
 // profileFields are what the pages of the site show of an account besides.
 type profileFields struct {
@@ -50,34 +57,60 @@ func (in *input) username(name string) string {
 
 var isUsername = regexp.MustCompile(`^[A-Za-z0-9_]{3,30}$`).MatchString
 
-// createAccount registers an account of the given type (1: admin) and writes
-// it to the audit log.
-func (s *server) createAccount(ctx context.Context, in *input, kind int, c client) (userRead, error) {
+// registrar is who makes an account.
+type registrar struct {
+	client  client
+	vouched bool         // the operator: the address counts as confirmed
+	allow   func() error // says no when there are too many; input that is refused does not count
+}
+
+func (s *server) registrarOf(r *http.Request) registrar {
+	return registrar{s.clientOf(r), s.isOperator(r), func() error { return s.take(r, registerLimit) }}
+}
+
+// createAccount registers an account of the given type (1: admin), writes it
+// to the audit log and sends the mail that confirms its address.
+func (s *server) createAccount(ctx context.Context, in *input, kind int, by registrar) (userRead, error) {
 	username := in.username("username")
 	firstname, lastname := in.text("firstname", 1, 100), in.text("lastname", 0, 100)
 	email := in.email("email", nil)
 	birth := in.date("date_of_birth", nil)
-	password := in.password("password")
+	password := in.password("password", username, email)
+	agreed := in.flag("accept_terms")
 	if err := in.err(); err != nil {
 		return userRead{}, err
+	}
+	if err := by.allow(); err != nil {
+		return userRead{}, err
+	}
+	var terms *string
+	field := ""
+	if agreed {
+		field = "terms_version"
+		version, err := s.termsVersion()
+		if err != nil {
+			return userRead{}, err
+		}
+		terms = &version
 	}
 	hash, err := s.hasher.hash(ctx, password)
 	if err != nil {
 		return userRead{}, err
 	}
-	rows, err := s.db.Query(ctx, `
-		with u as (
-			insert into "user" (username, email, hashed_password, firstname, lastname, date_of_birth, type)
-			values ($1, $2, $3, $4, $5, $6, $7) returning *
-		), log as (
-			insert into accountlog (user_id, action, changed_by, ip_address, user_agent) select id, 'created', id, $8, $9 from u
-		)
-		select id, username, firstname, lastname, date_of_birth, email, status, type, created_at, updated_at, last_login from u`,
-		username, email, hash, firstname, lastname, birth, kind, c.address, c.userAgent)
-	if err != nil {
-		return userRead{}, err
-	}
-	user, err := pgx.CollectOneRow(rows, pgx.RowToStructByName[userRead])
+	var user userRead
+	err = pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) (err error) {
+		user, err = one[userRead](ctx, tx, `
+			insert into "user" (username, email, hashed_password, firstname, lastname, date_of_birth, type, email_verified, terms_version, terms_accepted_at)
+			values ($1, $2, $3, $4, $5, $6, $7, $10, $8, case when $8::varchar is not null then $9::timestamp end)
+			returning `+userReadColumns, username, email, hash, firstname, lastname, birth, kind, terms, s.now().UTC(), by.vouched)
+		if err != nil {
+			return err
+		}
+		if err := (audit{action: "created", field: field, is: deref(terms), by: user.ID, client: by.client}).write(ctx, tx, user.ID); err != nil || user.EmailVerified || !s.cfg.verifies() {
+			return err
+		}
+		return s.askToVerify(ctx, tx, user.ID, username, email)
+	})
 	return user, accountConflict(err, "Username already registered", "Email already registered")
 }
 
@@ -98,10 +131,11 @@ func (s *server) register(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	user, err := s.createAccount(r.Context(), in, 0, s.clientOf(r))
+	user, err := s.createAccount(r.Context(), in, 0, s.registrarOf(r))
 	if err != nil {
 		return err
 	}
+	s.rememberDevice(w, r, user.ID)
 	return writeJSON(w, http.StatusCreated, user)
 }
 
@@ -112,13 +146,14 @@ func (s *server) registerOld(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	user, err := s.createAccount(r.Context(), in, 0, s.clientOf(r))
+	user, err := s.createAccount(r.Context(), in, 0, s.registrarOf(r))
 	if e, is := err.(*httpError); is && e.detail == "Username already registered" {
 		return fail(http.StatusBadRequest, "Username already taken")
 	}
 	if err != nil {
 		return err
 	}
+	s.rememberDevice(w, r, user.ID)
 	return writeJSON(w, http.StatusOK, user)
 }
 
@@ -127,19 +162,21 @@ func (s *server) loadAccount(ctx context.Context, id int) (account, error) {
 }
 
 const selectAccount = `
-	select id, username, firstname, lastname, date_of_birth, email, status, type, created_at, updated_at, last_login,
-	       profile_picture, location, bio
+	select ` + userReadColumns + `, profile_picture, location, bio
 	from "user" where id = $1`
 
 // updateAccount changes the fields that in holds and writes an audit row for
-// each one that is now different.
-func (s *server) updateAccount(ctx context.Context, v viewer, in *input, c client) (account, error) {
+// each one that is now different. Where addresses are confirmed, a new one
+// counts once that is done; until then it is the pending one.
+func (s *server) updateAccount(r *http.Request, v viewer, in *input) (account, error) {
+	ctx, c := r.Context(), s.clientOf(r)
 	var a account
 	err := pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) (err error) {
 		// Held until the end: two changes at once come one after the other.
 		if a, err = one[account](ctx, tx, selectAccount+` for no key update`, v.ID); err != nil {
 			return err
 		}
+		old := a.Email
 		a.Firstname = in.updated("firstname", a.ID, a.Firstname, 1, 100)
 		a.Lastname = in.updated("lastname", a.ID, a.Lastname, 0, 100)
 		a.DateOfBirth = in.date("date_of_birth", a.DateOfBirth)
@@ -149,10 +186,41 @@ func (s *server) updateAccount(ctx context.Context, v viewer, in *input, c clien
 		if err := in.err(); err != nil {
 			return err
 		}
+		switch {
+		case a.Email == old && in.has("email"):
+			a.PendingEmail = nil // thought better of it
+		case a.Email != old && s.cfg.verifies():
+			if err := s.take(r, mailLimit); err != nil {
+				return err
+			}
+			a.PendingEmail, a.Email = ptr(a.Email), old
+			if err := s.pendEmail(ctx, tx, a, c); err != nil {
+				return err
+			}
+		case a.Email != old:
+			if err := s.tellOldAddress(ctx, tx, a.Username, old, a.Email); err != nil {
+				return err
+			}
+		}
 		return tx.QueryRow(ctx, queries["update_account"],
-			v.ID, a.Firstname, a.Lastname, a.DateOfBirth, a.Email, a.Location, a.Bio, c.address, c.userAgent).Scan(&a.UpdatedAt)
+			v.ID, a.Firstname, a.Lastname, a.DateOfBirth, a.Email, a.Location, a.Bio, c.address, c.userAgent, a.PendingEmail).Scan(&a.UpdatedAt)
 	})
 	return a, accountConflict(err, "Username already in use", "Email already in use")
+}
+
+// pendEmail asks the pending address of a to be confirmed.
+func (s *server) pendEmail(ctx context.Context, tx pgx.Tx, a account, c client) error {
+	var taken bool
+	if err := tx.QueryRow(ctx, `select exists (select from "user" where lower(email) = lower($1) and id <> $2)`, *a.PendingEmail, a.ID).Scan(&taken); err != nil {
+		return err
+	}
+	if taken {
+		return fail(http.StatusBadRequest, "Email already in use")
+	}
+	if err := (audit{action: "email_change_requested", field: "email", was: a.Email, is: *a.PendingEmail, by: a.ID, client: c}).write(ctx, tx, a.ID); err != nil {
+		return err
+	}
+	return s.askToChange(ctx, tx, a.ID, a.Username, *a.PendingEmail)
 }
 
 // changeAccount answers PATCH /accounts/me with the account as it is then.
@@ -168,7 +236,7 @@ func (s *server) changeAccount(w http.ResponseWriter, r *http.Request, v viewer)
 			delete(in.fields, name) // older clients send the whole account
 		}
 	}
-	a, err := s.updateAccount(r.Context(), v, in, s.clientOf(r))
+	a, err := s.updateAccount(r, v, in)
 	if err != nil {
 		return err
 	}
@@ -186,13 +254,19 @@ func (s *server) changeEmail(w http.ResponseWriter, r *http.Request, v viewer) e
 		return err
 	}
 	only := &input{where: in.where, fields: map[string]json.RawMessage{"email": in.fields["email"]}}
-	if _, err := s.updateAccount(r.Context(), v, only, s.clientOf(r)); err != nil {
+	a, err := s.updateAccount(r, v, only)
+	if err != nil {
 		return err
+	}
+	text := "E-mail address changed"
+	if a.PendingEmail != nil {
+		text = "We have sent a link to the new address; it counts once you have opened that"
 	}
 	return writeJSON(w, http.StatusOK, struct {
 		Message string `json:"message"`
 		Email   string `json:"email"`
-	}{"E-mail address changed", email})
+		Pending bool   `json:"pending"` // the address still has to be confirmed
+	}{text, email, a.PendingEmail != nil})
 }
 
 // showAccountRead answers with the account without its profile.
@@ -259,4 +333,88 @@ func (s *server) showActivity(w http.ResponseWriter, r *http.Request, v viewer) 
 		return err
 	}
 	return writeJSON(w, http.StatusOK, a)
+}
+
+// accountPage is the data of account.html.
+type accountPage struct {
+	account
+	activity
+	Projects gallery
+	Sessions []session
+	History  []logRow
+	Profile  formState
+	Password formState
+	Delete   formState
+	Verifies bool   // addresses are confirmed here
+	Saved    string // the form that was just taken
+}
+
+// showAccount answers the viewer's own account.
+func (s *server) showAccount(w http.ResponseWriter, r *http.Request, v viewer) error {
+	return s.renderAccount(w, r, v, http.StatusOK, formState{})
+}
+
+func (s *server) renderAccount(w http.ResponseWriter, r *http.Request, v viewer, status int, sent formState) error {
+	a, err := s.loadAccount(r.Context(), v.ID)
+	if err != nil {
+		return err
+	}
+	counts, err := s.loadActivity(r.Context(), v.ID)
+	if err != nil {
+		return err
+	}
+	own, err := s.listProjects(r.Context(), galleryQuery{AuthorID: &v.ID, Sort: "recent", Page: 1, PerPage: 100}, v)
+	if err != nil {
+		return err
+	}
+	sessions, err := s.listSessions(r.Context(), v)
+	if err != nil {
+		return err
+	}
+	history, err := s.loadHistory(r.Context(), v.ID, 20)
+	if err != nil {
+		return err
+	}
+	data := accountPage{a, counts, own, sessions, history, sent.or("profile", valuesOf(a)), sent.or("password", nil), sent.or("delete", nil),
+		s.cfg.verifies(), r.URL.Query().Get("saved")}
+	return s.render(w, r, status, "account", v, "Your account", data)
+}
+
+// sendAccount takes the viewer's new particulars.
+func (s *server) sendAccount(w http.ResponseWriter, r *http.Request, v viewer) error {
+	in, err := readForm(w, r)
+	if err != nil {
+		return err
+	}
+	a, err := s.updateAccount(r, v, in)
+	if err == nil && a.PendingEmail != nil && in.has("email") {
+		return seeOther(w, r, "/account?saved=pending#profile")
+	}
+	if err == nil {
+		return seeOther(w, r, "/account?saved=profile#profile")
+	}
+	sent, status, err := refused(w, "profile", in, err)
+	if err != nil {
+		return err
+	}
+	return s.renderAccount(w, r, v, status, sent)
+}
+
+// sendPassword takes the viewer's new password.
+func (s *server) sendPassword(w http.ResponseWriter, r *http.Request, v viewer) error {
+	in, err := readForm(w, r)
+	if err != nil {
+		return err
+	}
+	if err = s.take(r, passwordLimit); err == nil {
+		err = s.changePassword(r.Context(), v, in, "current_password", "Current password is incorrect", s.clientOf(r))
+	}
+	if err == nil {
+		return seeOther(w, r, "/account?saved=password#password")
+	}
+	sent, status, err := refused(w, "password", in, err)
+	if err != nil {
+		return err
+	}
+	return s.renderAccount(w, r, v, status, sent)
 }

@@ -2,12 +2,14 @@ package main
 
 import (
 	"crypto/rand"
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"net/mail"
 	"net/netip"
 	"net/url"
 	"os"
@@ -40,10 +42,19 @@ type config struct {
 	logLevel       slog.Level
 	logJSON        bool
 
-	commentEdit   time.Duration // after it a comment can't be edited; 0: always
-	commentLinks  string        // deny, review or allow
-	commentReview string        // none, first or all
-	newcomerLimit int           // comments an hour of an account in its first day; 0: no limit
+	sessionIdle                                time.Duration // a session that nobody uses for this long is over
+	sessionMax                                 time.Duration // and every session after this
+	emailVerification                          string        // off, optional or required
+	require2FA                                 string        // empty, admins or all
+	retentionAudit                             time.Duration // 0: for ever
+	smtpHost, smtpPort, smtpUser, smtpPassword string
+	smtpTLS                                    string // starttls, tls or off
+	mailFrom                                   mail.Address
+	mailRoots                                  *x509.CertPool // who vouches for the mail server; nil: the system's. Only tests set others
+	commentEdit                                time.Duration  // after it a comment can't be edited; 0: always
+	commentLinks                               string         // deny, review or allow
+	commentReview                              string         // none, first or all
+	newcomerLimit                              int            // comments an hour of an account in its first day; 0: no limit
 
 	retentionIP time.Duration // after it the address in a view's row is replaced by a hash
 	respectDNT  bool          // views of who asks not to be tracked are not counted
@@ -116,6 +127,9 @@ var settings = []setting{
 		}
 		var err error
 		c.publicURL, err = webAddress(v)
+		if u, _ := url.Parse(v); err == nil && c.production && u.Scheme == "http" && !isLoopback(u.Hostname()) {
+			return errors.New("must start with https:// in production, since browsers send the sign-in cookies over TLS alone")
+		}
 		return err
 	}},
 	{"SITE_NAME", "Chatter", "name of the site, shown on every page", func(c *config, v string) error {
@@ -135,6 +149,9 @@ var settings = []setting{
 		if strings.ContainsAny(v, "/: ") {
 			return errors.New("must be a domain such as .example.com, without scheme or port")
 		}
+		if u, err := url.Parse(c.publicURL); v != "" && c.production && err == nil && !strings.HasSuffix("."+u.Hostname(), "."+strings.TrimPrefix(v, ".")) {
+			return fmt.Errorf("must be the domain of PUBLIC_URL (%s) or one above it", u.Hostname())
+		}
 		c.cookieDomain = v
 		return nil
 	}},
@@ -151,6 +168,27 @@ var settings = []setting{
 		}
 		return nil
 	}},
+	{"SMTP_HOST", "", "mail server that takes the letters; unset, they are written to $DATA_DIR/mail, in production not at all", (*config).setMailHost},
+	{"SMTP_PORT", "587", "port of the mail server", func(c *config, v string) error {
+		if n, err := strconv.Atoi(v); err != nil || n < 1 || n > 65535 {
+			return errors.New("must be a number from 1 to 65535")
+		}
+		c.smtpPort = v
+		return nil
+	}},
+	{"SMTP_USER", "", "name to sign in to the mail server with, where it asks for one", func(c *config, v string) error {
+		c.smtpUser = v
+		return nil
+	}},
+	{"SMTP_PASSWORD", "", "password that belongs to SMTP_USER", func(c *config, v string) error {
+		if (v == "") != (c.smtpUser == "") {
+			return errors.New("must be set where SMTP_USER is set, and only there")
+		}
+		c.smtpPassword = v
+		return nil
+	}},
+	{"SMTP_FROM", "", "sender of the letters, such as chatter@example.com or Chatter <chatter@example.com>", (*config).setMailFrom},
+	{"SMTP_TLS", "", "starttls, tls or off (default starttls, with port 465 tls)", (*config).setMailTLS},
 	{"TESTING", "false", "true switches the rate limits off; refused in production", func(c *config, v string) error {
 		on, err := strconv.ParseBool(v)
 		if err != nil {
@@ -161,6 +199,32 @@ var settings = []setting{
 		}
 		c.testing = on
 		return nil
+	}},
+	{"SESSION_IDLE_DAYS", "14", "days after which a session that nobody uses ends", func(c *config, v string) (err error) {
+		c.sessionIdle, err = days(v, 1)
+		return err
+	}},
+	{"SESSION_MAX_DAYS", "90", "days after which every session ends", func(c *config, v string) (err error) {
+		c.sessionMax, err = days(v, 1)
+		return err
+	}},
+	{"EMAIL_VERIFICATION", "optional", "off, optional (ask for it) or required (before anything is published)", func(c *config, v string) error {
+		c.emailVerification = v
+		if v == "required" && !c.canMail() {
+			return errors.New("must not be required as long as no mail can be sent; set SMTP_HOST")
+		}
+		return oneOf(v, "off", "optional", "required")
+	}},
+	{"REQUIRE_2FA", "", "admins or all: who has to have two factors (default nobody)", func(c *config, v string) error {
+		c.require2FA = v
+		if v != "" && v != "admins" && v != "all" {
+			return errors.New("must be admins or all, or unset")
+		}
+		return nil
+	}},
+	{"RETENTION_AUDIT_DAYS", "365", "days that the history of accounts is kept; 0 is for ever", func(c *config, v string) (err error) {
+		c.retentionAudit, err = days(v, 0)
+		return err
 	}},
 	{"COMMENT_EDIT_MINUTES", "0", "minutes in which a comment can be edited; 0 is no limit", func(c *config, v string) error {
 		n, err := strconv.Atoi(v)
@@ -219,6 +283,9 @@ func days(v string, min int) (time.Duration, error) {
 	}
 	return time.Duration(n) * 24 * time.Hour, nil
 }
+
+// verifies reports whether new addresses are to be confirmed.
+func (c config) verifies() bool { return c.emailVerification != "off" && c.canMail() }
 
 // oneOf checks a choice.
 func oneOf(v string, choices ...string) error {
@@ -313,6 +380,11 @@ func webAddress(text string) (string, error) {
 		return "", errors.New("must be an address such as https://chatter.example.com")
 	}
 	return strings.TrimRight(text, "/"), nil
+}
+
+func isLoopback(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && addr.IsLoopback()
 }
 
 func splitList(text string) []string {

@@ -32,15 +32,23 @@ func (s *server) downloadProject(w http.ResponseWriter, r *http.Request, v viewe
 	if _, err := s.db.Exec(ctx, `update project set download_count = download_count + 1 where id = $1`, p.ID); err != nil {
 		return err
 	}
-	archive := zip.NewWriter(unhurried(w, r))
-	archive.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) { return flate.NewWriter(w, flate.BestSpeed) })
-	err = s.writeArchive(archive, d, entries)
+	archive := newArchive(unhurried(w, r))
+	if err = s.writeProject(archive, "", d, entries); err == nil {
+		err = archive.Close()
+	}
 	if err != nil {
 		// The status is sent: only a broken connection tells that the ZIP is not whole.
 		infoOf(r).err = err
 		panic(http.ErrAbortHandler)
 	}
 	return nil
+}
+
+// newArchive begins a ZIP that is made on its way to the client.
+func newArchive(w io.Writer) *zip.Writer {
+	archive := zip.NewWriter(w)
+	archive.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) { return flate.NewWriter(w, flate.BestSpeed) })
+	return archive
 }
 
 // zipName is the file name of a project's ZIP: letters and digits of ASCII stay.
@@ -126,8 +134,8 @@ func fileName(name string) string {
 // packed are the extensions of files that are compressed as they are.
 var packed = map[string]bool{".png": true, ".jpg": true, ".jpeg": true, ".gif": true, ".webp": true, ".pdf": true}
 
-func (s *server) writeArchive(archive *zip.Writer, d projectDetail, entries map[string]archiveEntry) error {
-	readme, err := archive.CreateHeader(&zip.FileHeader{Name: "README.md", Method: zip.Deflate, Modified: d.UpdatedAt})
+func (s *server) writeProject(archive *zip.Writer, dir string, d projectDetail, entries map[string]archiveEntry) error {
+	readme, err := archive.CreateHeader(&zip.FileHeader{Name: dir + "README.md", Method: zip.Deflate, Modified: d.UpdatedAt})
 	if err != nil {
 		return err
 	}
@@ -138,21 +146,7 @@ func (s *server) writeArchive(archive *zip.Writer, d projectDetail, entries map[
 		if e.missing {
 			return nil
 		}
-		f, _, err := s.storage.open(e.folder, e.name)
-		if err != nil {
-			return err
-		}
-		defer f.Close()
-		header := &zip.FileHeader{Name: e.path, Method: zip.Deflate, Modified: e.modified}
-		if packed[strings.ToLower(path.Ext(e.path))] {
-			header.Method = zip.Store
-		}
-		entry, err := archive.CreateHeader(header)
-		if err != nil {
-			return err
-		}
-		_, err = io.Copy(entry, f)
-		return err
+		return s.copyStored(archive, e.folder, e.name, dir+e.path, e.modified)
 	}
 	for _, f := range d.Files {
 		if err := write(entries[f.Filename]); err != nil {
@@ -164,7 +158,26 @@ func (s *server) writeArchive(archive *zip.Writer, d projectDetail, entries map[
 			return err
 		}
 	}
-	return archive.Close()
+	return nil
+}
+
+// copyStored writes a stored file to a ZIP, compressed unless it is already.
+func (s *server) copyStored(archive *zip.Writer, folder, name, as string, modified time.Time) error {
+	f, _, err := s.storage.open(folder, name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	header := &zip.FileHeader{Name: as, Method: zip.Deflate, Modified: modified}
+	if packed[strings.ToLower(path.Ext(as))] {
+		header.Method = zip.Store
+	}
+	entry, err := archive.CreateHeader(header)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(entry, f)
+	return err
 }
 
 // readme writes the README.md of a project's ZIP.

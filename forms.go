@@ -37,6 +37,9 @@ func (f formState) or(id string, values map[string]string) formState {
 	return formState{ID: id, Values: values}
 }
 
+// Or is or for templates.
+func (f formState) Or(id string) formState { return f.or(id, nil) }
+
 // refused is the form called id as it was sent, with what err says about it,
 // and the status of the answer. An error that nobody can mend in a form comes
 // back as it is.

@@ -35,8 +35,10 @@ type handler func(w http.ResponseWriter, r *http.Request) error
 type httpError struct {
 	status     int
 	detail     string
+	code       string // tells programs apart what people read in the detail
 	faults     []fault
-	retryAfter int // seconds, when above 0
+	retryAfter int    // seconds, when above 0
+	mend       string // the page where a person can do something about it
 }
 
 func (e *httpError) Error() string { return fmt.Sprintf("%d: %s", e.status, e.detail) }
@@ -129,6 +131,10 @@ func (s *server) answerError(w http.ResponseWriter, r *http.Request, err error) 
 		http.Redirect(w, r, target, http.StatusSeeOther)
 		return
 	}
+	if public.mend != "" && acceptsHTML(r) {
+		http.Redirect(w, r, public.mend, http.StatusSeeOther)
+		return
+	}
 	// What a handler had set for its success does not belong to the failure.
 	for _, name := range []string{"Content-Disposition", "Content-Length", "Content-Encoding", "Content-Range", "ETag", "Last-Modified", "Cache-Control"} {
 		w.Header().Del(name)
@@ -140,8 +146,9 @@ func (s *server) answerError(w http.ResponseWriter, r *http.Request, err error) 
 	}
 	body := struct {
 		Detail string  `json:"detail"`
+		Code   string  `json:"code,omitempty"`
 		Errors []fault `json:"errors,omitempty"`
-	}{public.detail, public.faults}
+	}{public.detail, public.code, public.faults}
 	if err := writeJSON(w, public.status, body); err != nil {
 		s.log.Error("writing an error", "error", err)
 	}

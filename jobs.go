@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"net/http"
 	"sync"
 	"time"
 
@@ -12,10 +13,34 @@ import (
 // work does what the server does beside the requests, until ctx ends.
 func (s *server) work(ctx context.Context) {
 	var all sync.WaitGroup
-	for _, worker := range []func(context.Context){s.upkeep} {
+	for _, worker := range []func(context.Context){s.upkeep, s.deliverMail} {
 		all.Go(func() { worker(ctx) })
 	}
 	all.Wait()
+}
+
+// maxErrands bounds what later has under way.
+const maxErrands = 64
+
+// later does something after the answer to a request, so that the time of the
+// answer tells nothing of it. The error says that too much is under way.
+func (s *server) later(what string, do func(ctx context.Context) error) error {
+	select {
+	case s.errandSlots <- struct{}{}:
+	default:
+		return &httpError{status: http.StatusServiceUnavailable, detail: "Too much is going on at the moment, please try again in a few seconds", retryAfter: 5}
+	}
+	s.errands.Go(func() {
+		defer func() { <-s.errandSlots }()
+		s.errandsMayRun.RLock()
+		defer s.errandsMayRun.RUnlock()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		if err := do(ctx); err != nil {
+			s.log.Error(what, "error", err)
+		}
+	})
+	return nil
 }
 
 // job is upkeep that one of the instances on a database does every so often.
@@ -27,6 +52,7 @@ type job struct {
 
 func (s *server) jobs() []job {
 	return []job{
+		{"retention", 24 * time.Hour, s.cleanUp},
 		{"hash addresses", 10 * time.Minute, s.hashAddresses},
 	}
 }

@@ -19,6 +19,9 @@ var (
 	registerLimit = limit{"register", 3, time.Hour / 3}
 	loginLimit    = limit{"login", 5, time.Minute / 5}
 	passwordLimit = limit{"password", 5, time.Hour / 5}
+	resetLimit    = limit{"reset", 10, time.Hour / 10} // of forgotten passwords, by link or code
+	mailLimit     = limit{"mail", 5, time.Hour / 5}    // requests that send somebody a mail
+	exportLimit   = limit{"export", 5, time.Hour / 5}
 	writeLimit    = limit{"write", 1200, time.Second / 20}
 )
 

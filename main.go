@@ -251,6 +251,7 @@ func serve(ctx context.Context, cfg config, stdout io.Writer, log *slog.Logger) 
 	defer func() {
 		cancel(nil)
 		working.Wait()
+		s.errands.Wait()
 	}()
 	return s.listen(ctx, listener)
 }
@@ -295,8 +296,8 @@ func (s *server) announce(ctx context.Context, addr net.Addr, database string, s
 	}
 	s.log.Info("started", "version", version(), "address", addr.String(), "production", s.cfg.production, "public_url", s.cfg.publicURL,
 		"site_url", s.cfg.siteURL, "database", database, "uploads", s.cfg.uploadDir, "allowed_origins", s.cfg.allowedOrigins,
-		"trusted_proxies", s.cfg.trustedProxies, "cookie_domain", s.cfg.cookieDomain, "rate_limits", !s.cfg.testing)
-	fmt.Fprintf(stdout, "Chatter listens on %s\n  database: %s\n  storage:  %s\n", s.cfg.publicURL, database, s.cfg.uploadDir)
+		"trusted_proxies", s.cfg.trustedProxies, "cookie_domain", s.cfg.cookieDomain, "mail", s.cfg.mailRoute(), "rate_limits", !s.cfg.testing)
+	fmt.Fprintf(stdout, "Chatter listens on %s\n  database: %s\n  storage:  %s\n  mail:     %s\n", s.cfg.publicURL, database, s.cfg.uploadDir, s.cfg.mailRoute())
 	if admins == 0 {
 		fmt.Fprintf(stdout, "  No admin yet; make one with: %s admin create NAME EMAIL\n", os.Args[0])
 	}
@@ -345,7 +346,7 @@ func (s *server) adminCommand(ctx context.Context, args []string, stdout io.Writ
 		password := newPassword()
 		in := &input{where: "body", fields: map[string]json.RawMessage{}}
 		in.setValues(url.Values{"username": {args[1]}, "email": {args[2]}, "firstname": {args[1]}, "lastname": {""}, "password": {password}})
-		if _, err := s.createAccount(ctx, in, 1, byConsole); err != nil {
+		if _, err := s.createAccount(ctx, in, 1, registrar{byConsole, true, func() error { return nil }}); err != nil {
 			return errors.New(publicError(err).detail)
 		}
 		fmt.Fprintf(stdout, "Admin %s can sign in at %s/login with the password %s\nIt is shown only this once; change it on the account page.\n",

@@ -183,6 +183,7 @@ func newSite(t testing.TB, change ...func(c *config)) *site {
 	if st.server, err = newServer(cfg, db, storage, now, newHasher(64, 1), log); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(st.errands.Wait)
 	web := httptest.NewServer(st.handler())
 	t.Cleanup(web.Close)
 	st.url = web.URL

@@ -57,7 +57,10 @@ var (
 
 // renderMarkdown turns Markdown from anyone into HTML that is safe in a page. Headings start at h3, under the page's own;
 // links lead to http, https, mailto or relative addresses only. Every source renders: what has no meaning is text.
-func renderMarkdown(source string) template.HTML {
+func renderMarkdown(source string) template.HTML { return renderMarkdownFrom(source, 3) }
+
+// renderMarkdownFrom is renderMarkdown with the level of the highest heading.
+func renderMarkdownFrom(source string, top int) template.HTML {
 	p := blockParser{open: []*block{{kind: documentBlock}}}
 	for line := range strings.Lines(cleanSource.Replace(strings.ToValidUTF8(source, "\uFFFD"))) {
 		p.number++
@@ -66,7 +69,7 @@ func renderMarkdown(source string) template.HTML {
 			b.last = p.number
 		}
 	}
-	w := markdownWriter{padding: maxPadding}
+	w := markdownWriter{padding: maxPadding, top: top}
 	w.blocks(p.open[0].children, false)
 	return template.HTML(w.String())
 }
@@ -318,6 +321,7 @@ func runLength(s string) int {
 }
 
 type markdownWriter struct {
+	top int // level of the highest heading
 	strings.Builder
 	padding int // how many missing cells may still be added
 }
@@ -353,7 +357,7 @@ func (w *markdownWriter) blocks(list []*block, tight bool) {
 				w.element("p", "", text())
 			}
 		case headingBlock:
-			w.element("h"+strconv.Itoa(min(b.number+2, 6)), "", text())
+			w.element("h"+strconv.Itoa(min(b.number+w.top-1, 6)), "", text())
 		case breakBlock:
 			w.print("<hr>\n")
 		case fenceBlock:

@@ -41,9 +41,34 @@ func (s *server) addPages(page, slowPage func(pattern string, h handler)) {
 	page("POST   /register", s.open(s.sendRegister))
 	page("GET    /login", s.open(s.showLogin))
 	page("POST   /login", s.open(s.sendLogin))
-	page("GET    /account", s.signedIn(s.showAccount))
-	page("POST   /account/update", s.signedIn(s.sendAccount))
-	page("POST   /account/change-password", s.signedIn(s.sendPassword))
+	page("GET    /verify-email", s.open(s.showVerify))
+	page("POST   /verify-email", s.open(s.sendVerify))
+	page("GET    /forgot-password", s.open(s.showForgot))
+	page("POST   /forgot-password", s.open(s.sendForgot))
+	page("GET    /reset-password", s.open(s.showReset))
+	page("POST   /reset-password", s.open(s.sendReset))
+	page("GET    /unlock", s.open(s.showUnlock))
+	page("POST   /unlock", s.open(s.sendUnlock))
+	page("GET    /force-password-reset", s.despite(mustReset|mustEnroll|mustVerify, s.showForced))
+	page("POST   /force-password-reset", s.despite(mustReset|mustEnroll|mustVerify, s.sendForced))
+	page("GET    /privacy", s.open(s.showLegal("privacy.md", "Privacy")))
+	page("GET    /terms", s.open(s.showLegal("terms.md", "Terms")))
+
+	page("GET    /account", s.despite(mustVerify, s.showAccount))
+	page("POST   /account/update", s.despite(mustVerify, s.sendAccount))
+	page("POST   /account/change-password", s.despite(mustVerify, s.sendPassword))
+	page("POST   /account/verify-email", s.despite(mustVerify, s.sendResend))
+	page("GET    /account/two-factor", s.despite(mustEnroll|mustVerify, s.showTwoFactor))
+	page("POST   /account/two-factor/{form}", s.despite(mustEnroll|mustVerify, s.sendTwoFactor))
+	page("POST   /account/sessions/end", s.despite(mustVerify, s.sendSessionEnd))
+	page("POST   /account/sessions/{id}/end", s.despite(mustVerify, s.sendSessionEnd))
+	page("POST   /account/delete", s.despite(mustEnroll|mustVerify, s.sendDeletion))
+
+	page("GET    /admin", s.admin(s.showUsersPage))
+	page("GET    /admin/users/{id}", s.admin(s.showUserPage))
+	page("POST   /admin/users/{id}/{action}", s.admin(s.sendUserAction("")))
+	page("POST   /admin/force-password-reset/{id}", s.admin(s.sendUserAction("force-reset")))
+	page("POST   /admin/generate-reset-code/{id}", s.admin(s.sendUserAction("reset-code")))
 
 	page("GET    /projects/new", s.signedIn(s.showNewProject))
 	page("POST   /projects/new", s.signedIn(s.sendNewProject))
@@ -82,6 +107,7 @@ var templateFuncs = map[string]any{
 	"add":      func(a, b int) int { return a + b },
 	"iso":      func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 	"day":      func(t time.Time) string { return t.UTC().Format("2 January 2006") },
+	"minute":   func(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04 UTC") },
 	"plural": func(n int, one, many string) string {
 		if n == 1 {
 			return "1 " + one
@@ -423,168 +449,4 @@ func (s *server) renderProject(w http.ResponseWriter, r *http.Request, v viewer,
 		return err
 	}
 	return s.render(w, r, status, "project", v, p.Title, data)
-}
-
-// signInPage is the data of login.html and register.html.
-type signInPage struct {
-	Form     formState
-	ReturnTo string // checked by returnTo
-	Notice   string
-	Viewer   viewer // who is signed in already, if somebody is
-}
-
-// With is a page of signing in with the way back kept.
-func (p signInPage) With(path string) string {
-	if p.ReturnTo == "" {
-		return path
-	}
-	return path + "?return_to=" + url.QueryEscape(p.ReturnTo)
-}
-
-// Continue is where signing in leads to.
-func (p signInPage) Continue() string {
-	if p.ReturnTo == "" {
-		return "/account"
-	}
-	return p.ReturnTo
-}
-
-// showRegister answers the form for a new account.
-func (s *server) showRegister(w http.ResponseWriter, r *http.Request, v viewer) error {
-	data := signInPage{Form: formState{ID: "register"}, ReturnTo: s.returnTo(r.URL.Query().Get("return_to")), Viewer: v}
-	return s.render(w, r, http.StatusOK, "register", v, "Register", data)
-}
-
-// sendRegister makes an account; its owner signs in next.
-func (s *server) sendRegister(w http.ResponseWriter, r *http.Request, v viewer) error {
-	in, err := readForm(w, r)
-	if err != nil {
-		return err
-	}
-	text, _ := in.string("return_to")
-	data := signInPage{ReturnTo: s.returnTo(text), Viewer: v}
-	err = s.take(r, registerLimit)
-	if err == nil {
-		_, err = s.createAccount(r.Context(), in, 0, s.clientOf(r))
-	}
-	if err == nil {
-		query := url.Values{"registered": {"true"}}
-		if data.ReturnTo != "" {
-			query.Set("return_to", data.ReturnTo)
-		}
-		return seeOther(w, r, "/login?"+query.Encode())
-	}
-	var status int
-	if data.Form, status, err = refused(w, "register", in, err); err != nil {
-		return err
-	}
-	return s.render(w, r, status, "register", v, "Register", data)
-}
-
-// showLogin answers the form for signing in, with the reason why it is shown.
-func (s *server) showLogin(w http.ResponseWriter, r *http.Request, v viewer) error {
-	query := r.URL.Query()
-	data := signInPage{Form: formState{ID: "login"}, ReturnTo: s.returnTo(query.Get("return_to")), Viewer: v}
-	switch {
-	case query.Get("registered") == "true":
-		data.Notice = "Your account is ready. Sign in to start."
-	case query.Get("reset") == "success":
-		data.Notice = "Your password has been changed. Sign in with the new one."
-	case query.Get("error") == "session_expired":
-		data.Notice = "Please sign in to go on. If you were signed in before, that session has ended."
-	}
-	return s.render(w, r, http.StatusOK, "login", v, "Sign in", data)
-}
-
-// sendLogin signs in and leads on.
-func (s *server) sendLogin(w http.ResponseWriter, r *http.Request, v viewer) error {
-	in, err := readForm(w, r)
-	if err != nil {
-		return err
-	}
-	text, _ := in.string("return_to")
-	data := signInPage{ReturnTo: s.returnTo(text)}
-	var username, token string
-	if err = s.take(r, loginLimit); err == nil {
-		username, token, err = s.signIn(r.Context(), in, s.clientOf(r))
-	}
-	if err == nil {
-		s.setSignIn(w, username, token)
-		return seeOther(w, r, data.Continue())
-	}
-	if err == errBadCredentials {
-		err = fail(http.StatusUnauthorized, "This name and password do not fit together. Check both and try again")
-	}
-	var status int
-	if data.Form, status, err = refused(w, "login", in, err); err != nil {
-		return err
-	}
-	return s.render(w, r, status, "login", viewer{}, "Sign in", data)
-}
-
-// accountPage is the data of account.html.
-type accountPage struct {
-	account
-	activity
-	Projects gallery
-	Profile  formState
-	Password formState
-	Saved    string // the form that was just taken
-}
-
-// showAccount answers the viewer's own account.
-func (s *server) showAccount(w http.ResponseWriter, r *http.Request, v viewer) error {
-	return s.renderAccount(w, r, v, http.StatusOK, formState{})
-}
-
-func (s *server) renderAccount(w http.ResponseWriter, r *http.Request, v viewer, status int, sent formState) error {
-	a, err := s.loadAccount(r.Context(), v.ID)
-	if err != nil {
-		return err
-	}
-	counts, err := s.loadActivity(r.Context(), v.ID)
-	if err != nil {
-		return err
-	}
-	own, err := s.listProjects(r.Context(), galleryQuery{AuthorID: &v.ID, Sort: "recent", Page: 1, PerPage: 100}, v)
-	if err != nil {
-		return err
-	}
-	data := accountPage{a, counts, own, sent.or("profile", valuesOf(a)), sent.or("password", nil), r.URL.Query().Get("saved")}
-	return s.render(w, r, status, "account", v, "Your account", data)
-}
-
-// sendAccount takes the viewer's new particulars.
-func (s *server) sendAccount(w http.ResponseWriter, r *http.Request, v viewer) error {
-	in, err := readForm(w, r)
-	if err != nil {
-		return err
-	}
-	if _, err = s.updateAccount(r.Context(), v, in, s.clientOf(r)); err == nil {
-		return seeOther(w, r, "/account?saved=profile#profile")
-	}
-	sent, status, err := refused(w, "profile", in, err)
-	if err != nil {
-		return err
-	}
-	return s.renderAccount(w, r, v, status, sent)
-}
-
-// sendPassword takes the viewer's new password.
-func (s *server) sendPassword(w http.ResponseWriter, r *http.Request, v viewer) error {
-	in, err := readForm(w, r)
-	if err != nil {
-		return err
-	}
-	if err = s.take(r, passwordLimit); err == nil {
-		err = s.changePassword(r.Context(), v, in, "current_password", "Current password is incorrect", s.clientOf(r))
-	}
-	if err == nil {
-		return seeOther(w, r, "/account?saved=password#password")
-	}
-	sent, status, err := refused(w, "password", in, err)
-	if err != nil {
-		return err
-	}
-	return s.renderAccount(w, r, v, status, sent)
 }

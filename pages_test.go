@@ -202,7 +202,7 @@ func TestFormsKeepWhatWasTyped(t *testing.T) {
 
 	ada.submit("/account/update", url.Values{"firstname": {"Ada"}, "lastname": {"K"}, "email": {"none"}, "bio": {strings.Repeat("b", 501)}}).
 		want(422).shows("E-mail address must be a valid", "Bio must have at most 500", `value="none"`, strings.Repeat("b", 501))
-	ada.submit("/account/update", url.Values{"firstname": {"Ada"}, "lastname": {"K"}, "email": {"ada@example.org"}, "location": {"London"}, "bio": {"Numbers"}}).redirects("/account?saved=profile")
+	ada.submit("/account/update", url.Values{"firstname": {"Ada"}, "lastname": {"K"}, "email": {"ada@example.org"}, "location": {"London"}, "bio": {"Numbers"}}).redirects("/account?saved=pending")
 	ada.page("/account?saved=profile").shows("Saved.", "ada@example.org", "London", "Numbers")
 	ada.submit("/account/change-password", url.Values{"current_password": {"Wrong-horse-1"}, "new_password": {"Brand-New-9"}}).
 		want(400).shows(`href="#password-current_password">Current password is incorrect`).hides("Brand-New-9")

@@ -74,7 +74,7 @@ func (s *server) putProfile(w http.ResponseWriter, r *http.Request, v viewer) er
 			delete(in.fields, name)
 		}
 	}
-	a, err := s.updateAccount(r.Context(), v, in, s.clientOf(r))
+	a, err := s.updateAccount(r, v, in)
 	if err != nil {
 		return err
 	}

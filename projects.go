@@ -157,11 +157,13 @@ func (s *server) loadProjectByID(ctx context.Context, id int) (project, error) {
 	return p, orNotFound(err, "Project")
 }
 
-const selectProject = `
+const selectProjects = `
 		select p.id, p.title, p.description, p.author_id, u.username as author_username, p.status, p.background, p.code_link,
 		       p.difficulty_level, p.estimated_time, p.created_at, p.updated_at, p.view_count, p.download_count, p.like_count,
 		       p.comment_count, p.primary_image_id
-		from project p join "user" u on u.id = p.author_id where p.id = $1`
+		from project p join "user" u on u.id = p.author_id `
+
+const selectProject = selectProjects + `where p.id = $1`
 
 // loadDetail fetches everything that belongs to a project in one trip.
 func (s *server) loadDetail(ctx context.Context, p project) (projectDetail, error) {
@@ -359,38 +361,48 @@ func (s *server) countView(r *http.Request, v viewer, p *project) error {
 	return orNotFound(err, "Project")
 }
 
-// dropProject deletes a project, its likes and comments, and then its stored
-// files. It takes the row first, so that nothing is added meanwhile.
-func (s *server) dropProject(ctx context.Context, p project) error {
-	var files, images []string
+// droppedFiles are the stored names of files whose rows have been deleted.
+type droppedFiles struct{ files, images []string }
+
+// dropProjects deletes projects with their likes and comments. It takes the
+// rows first, so that nothing is added meanwhile; the stored files go once tx
+// has been committed.
+func dropProjects(ctx context.Context, tx pgx.Tx, ids ...int) (gone droppedFiles, err error) {
 	names := func(list *[]string) func(rows pgx.Rows) error {
 		return func(rows pgx.Rows) (err error) {
 			*list, err = pgx.CollectRows(rows, pgx.RowTo[string])
 			return err
 		}
 	}
-	err := pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
-		// Another time than the rest: what is deleted below is what is there once
-		// the lock is held.
-		if _, err := tx.Exec(ctx, `select from project where id = $1 for update`, p.ID); err != nil {
-			return err
-		}
-		var batch pgx.Batch
-		// Deleting the parts touches the project's row, and each touch checks
-		// again that its picture exists.
-		batch.Queue(`update project set primary_image_id = null where id = $1`, p.ID)
-		batch.Queue(`delete from project_file where project_id = $1 returning filename`, p.ID).Query(names(&files))
-		batch.Queue(`delete from project_image where project_id = $1 returning filename`, p.ID).Query(names(&images))
-		batch.Queue(`delete from "like" where entity_type = 'project' and entity_id = $1`, p.ID)
-		batch.Queue(`delete from comment where entity_type = 'project' and entity_id = $1`, p.ID)
-		batch.Queue(`delete from project where id = $1`, p.ID)
-		return tx.SendBatch(ctx, &batch).Close()
+	// Another time than the rest: what is deleted below is what is there once
+	// the lock is held.
+	if _, err := tx.Exec(ctx, `select from project where id = any($1) order by id for update`, ids); err != nil {
+		return gone, err
+	}
+	var batch pgx.Batch
+	// Deleting the parts touches the project's row, and each touch checks
+	// again that its picture exists.
+	batch.Queue(`update project set primary_image_id = null where id = any($1)`, ids)
+	batch.Queue(`delete from project_file where project_id = any($1) returning filename`, ids).Query(names(&gone.files))
+	batch.Queue(`delete from project_image where project_id = any($1) returning filename`, ids).Query(names(&gone.images))
+	batch.Queue(`delete from "like" where entity_type = 'project' and entity_id = any($1)`, ids)
+	batch.Queue(`delete from comment where entity_type = 'project' and entity_id = any($1)`, ids)
+	batch.Queue(`delete from project where id = any($1)`, ids)
+	return gone, tx.SendBatch(ctx, &batch).Close()
+}
+
+// dropProject deletes a project and then its stored files.
+func (s *server) dropProject(ctx context.Context, p project) error {
+	var gone droppedFiles
+	err := pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) (err error) {
+		gone, err = dropProjects(ctx, tx, p.ID)
+		return err
 	})
 	if err != nil {
 		return err
 	}
-	s.removeStored(fileFolder, files...)
-	s.removeStored(imageFolder, images...)
+	s.removeStored(fileFolder, gone.files...)
+	s.removeStored(imageFolder, gone.images...)
 	return nil
 }
 

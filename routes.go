@@ -5,6 +5,7 @@ import (
 	"embed"
 	"log/slog"
 	"net/http"
+	"sync"
 	"time"
 
 	"html/template"
@@ -29,6 +30,10 @@ type server struct {
 	banned    bannedWords
 	now       func() time.Time
 	log       *slog.Logger
+
+	errands       sync.WaitGroup // what later has under way
+	errandSlots   chan struct{}
+	errandsMayRun sync.RWMutex // tests hold it to look at what is done before an answer alone
 }
 
 // newServer puts the parts together; now and h are its clock and its password
@@ -42,7 +47,8 @@ func newServer(cfg config, db *pgxpool.Pool, st *storage, now func() time.Time, 
 	if err != nil {
 		return nil, err
 	}
-	return &server{cfg: cfg, db: db, storage: st, templates: templates, limiter: newLimiter(now, cfg.testing), hasher: h, banned: banned, now: now, log: log}, nil
+	return &server{cfg: cfg, db: db, storage: st, templates: templates, limiter: newLimiter(now, cfg.testing), hasher: h, banned: banned, now: now, log: log,
+		errandSlots: make(chan struct{}, maxErrands)}, nil
 }
 
 // handler is the whole server: one line a route, with who may use it.
@@ -55,22 +61,46 @@ func (s *server) handler() http.Handler {
 	slowPage := func(pattern string, h handler) { mux.Handle(oneLine(pattern), s.answers(h, true)) }
 
 	// Accounts
-	api("POST   /accounts/register", s.limited(registerLimit, s.register))
-	api("POST   /api/register", s.limited(registerLimit, s.registerOld))
+	api("POST   /accounts/register", s.register)
+	api("POST   /api/register", s.registerOld)
 	api("POST   /api/login", s.limited(loginLimit, s.login))
 	api("POST   /auth/login", s.limited(loginLimit, s.login))
-	api("GET    /logout", s.open(s.logout))
-	api("GET    /api/me", s.signedIn(s.showMe))
-	api("GET    /api/auth/me", s.signedIn(s.showMe))
-	api("PATCH  /api/me/email", s.signedIn(s.changeEmail))
-	api("POST   /api/me/password", s.limited(passwordLimit, s.signedIn(s.passwordChange("current_password", "Current password is incorrect"))))
-	api("PATCH  /api/me/password", s.limited(passwordLimit, s.signedIn(s.passwordChange("current_password", "Current password is incorrect"))))
+	api("GET    /logout", s.logout)
+	api("GET    /api/me", s.despite(mustEnroll|mustVerify, s.showMe))
+	api("GET    /api/auth/me", s.despite(mustEnroll|mustVerify, s.showMe))
+	api("PATCH  /api/me/email", s.despite(mustVerify, s.changeEmail))
+	api("POST   /api/me/password", s.limited(passwordLimit, s.despite(mustVerify, s.passwordChange("current_password", "Current password is incorrect"))))
+	api("PATCH  /api/me/password", s.limited(passwordLimit, s.despite(mustVerify, s.passwordChange("current_password", "Current password is incorrect"))))
 	api("GET    /api/me/activity", s.signedIn(s.showActivity))
-	api("GET    /me", s.signedIn(s.showUsername))
+	api("DELETE /api/me", s.despite(mustEnroll|mustVerify, s.deleteMe))
+	api("GET    /me", s.despite(mustEnroll|mustVerify, s.showUsername))
 	api("GET    /protected", s.signedIn(s.showWelcome))
-	api("GET    /accounts/me", s.signedIn(s.showAccountRead))
-	api("PATCH  /accounts/me", s.signedIn(s.changeAccount))
-	api("POST   /accounts/reset-password", s.limited(passwordLimit, s.signedIn(s.passwordChange("old_password", "Incorrect password"))))
+	api("GET    /accounts/me", s.despite(mustEnroll|mustVerify, s.showAccountRead))
+	api("PATCH  /accounts/me", s.despite(mustVerify, s.changeAccount))
+	api("DELETE /accounts/me", s.despite(mustEnroll|mustVerify, s.deleteMe))
+	api("POST   /accounts/reset-password", s.limited(passwordLimit, s.despite(mustVerify, s.passwordChange("old_password", "Incorrect password"))))
+	transfer("GET /api/me/export", s.limited(exportLimit, s.despite(mustVerify, s.exportMe)))
+
+	api("GET    /api/me/sessions", s.despite(mustVerify, s.showSessions))
+	api("DELETE /api/me/sessions", s.despite(mustVerify, s.deleteSessions))
+	api("DELETE /api/me/sessions/{id}", s.despite(mustVerify, s.deleteSessions))
+	api("POST   /api/me/totp", s.despite(mustEnroll|mustVerify, s.postTOTP))
+	api("POST   /api/me/totp/confirm", s.despite(mustEnroll|mustVerify, s.postBackupCodes(s.confirmEnrolment)))
+	api("POST   /api/me/totp/backup-codes", s.despite(mustVerify, s.postBackupCodes(s.renewBackupCodes)))
+	api("DELETE /api/me/totp", s.despite(mustVerify, s.deleteTOTP))
+
+	api("POST   /api/verify-email", s.limited(resetLimit, s.open(s.postVerify)))
+	api("POST   /api/me/verify-email/resend", s.limited(mailLimit, s.despite(mustVerify, s.postResend)))
+	api("POST   /api/password/forgot", s.limited(mailLimit, s.postForgot))
+	api("POST   /api/password/reset", s.limited(resetLimit, s.postReset(s.resetByLink)))
+	api("POST   /api/reset-password", s.limited(resetLimit, s.postReset(s.resetByCode)))
+
+	// Admins' work on accounts
+	api("GET    /api/admin/users", s.admin(s.showUsers))
+	api("PATCH  /accounts/admin/{id}/status", s.admin(s.actOnUser("status")))
+	api("POST   /accounts/admin/{id}/reset-password", s.admin(s.actOnUser("reset-password")))
+	api("DELETE /accounts/admin/{id}", s.admin(s.removeUser))
+	api("POST   /api/admin/users/{id}/{action}", s.admin(s.actOnUser("")))
 
 	// Likes
 	api("POST   /interact/like", s.signedIn(s.likePage))

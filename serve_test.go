@@ -61,7 +61,7 @@ func TestServe(t *testing.T) {
 	dir := t.TempDir()
 	settings := []string{"DATA_DIR", dir, "DATABASE_URL", dsn, "SECRET_KEY", goodSecret}
 	s := startServe(t, settings...)
-	for _, text := range []string{"Chatter listens on", "storage:  " + filepath.Join(dir, "uploads"), "No admin yet; make one with:"} {
+	for _, text := range []string{"Chatter listens on", "storage:  " + filepath.Join(dir, "uploads"), "mail:     written to " + filepath.Join(dir, "mail"), "No admin yet; make one with:"} {
 		if !strings.Contains(s.stdout.String(), text) {
 			t.Errorf("%q is not in %q", text, s.stdout)
 		}

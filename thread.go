@@ -191,6 +191,9 @@ func (s *server) sendComment(w http.ResponseWriter, r *http.Request, v viewer) e
 	if err := in.err(); err != nil {
 		return err
 	}
+	if err := v.must.err(); err != nil {
+		return err
+	}
 	var made commentRead
 	if v.signedIn() {
 		made, err = s.createComment(r.Context(), t, in, v)

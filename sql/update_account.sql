@@ -2,7 +2,7 @@
 with old as (
     select * from "user" where id = $1
 ), new as (
-    update "user" set firstname = $2, lastname = $3, date_of_birth = $4, email = $5::varchar, email_double = email_double and lower(email) = lower($5::varchar), location = $6, bio = $7, updated_at = now()
+    update "user" set firstname = $2, lastname = $3, date_of_birth = $4, email = $5::varchar, email_double = email_double and lower(email) = lower($5::varchar), email_verified = email_verified and lower(email) = lower($5::varchar), pending_email = $10, location = $6, bio = $7, updated_at = now()
     where id = $1
     returning *
 ), log as (

@@ -1,0 +1,515 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// adminUser is an account as admins see it in a list.
+type adminUser struct {
+	ID                 int        `json:"id"`
+	Username           string     `json:"username"`
+	Firstname          string     `json:"firstname"`
+	Lastname           string     `json:"lastname"`
+	Email              string     `json:"email"`
+	Status             string     `json:"status"`
+	Type               int        `json:"type"`
+	ForcePasswordReset bool       `json:"force_password_reset"`
+	CreatedAt          time.Time  `json:"created_at"`
+	LastLogin          *time.Time `json:"last_login"`
+	EmailVerified      bool       `json:"email_verified"`
+	TwoFactor          bool       `json:"two_factor"`
+	LockedUntil        *time.Time `json:"locked_until"`
+	Double             bool       `json:"double"` // differs from an older account in case alone
+}
+
+// userQuery is what a list of accounts is asked for.
+type userQuery struct {
+	Search        string // in name, names and address; or an id
+	Show          string // "", active, inactive, admins, unverified, locked, doubles
+	Limit, Offset int
+}
+
+const maxUsers = 1000 // of one answer
+
+func (in *input) userQuery() userQuery {
+	return userQuery{
+		Search: deref(in.optional("q", nil, 100)),
+		Show:   in.choice("show", "all", "all", "active", "inactive", "admins", "unverified", "locked", "doubles"),
+		Limit:  in.integer("limit", ptr(maxUsers), 1, maxUsers),
+		Offset: in.integer("offset", ptr(0), 0, 1<<31-1),
+	}
+}
+
+// listUsers returns accounts, the newest first, and how many there are in all.
+func (s *server) listUsers(ctx context.Context, q userQuery) (list []adminUser, total int, err error) {
+	pattern := "%" + strings.NewReplacer(`\`, `\\`, "%", `\%`, "_", `\_`).Replace(q.Search) + "%"
+	rows, err := s.db.Query(ctx, queries["list_users"], pattern, q.Search, q.Show, s.now().UTC(), q.Limit, q.Offset)
+	if err != nil {
+		return nil, 0, err
+	}
+	counted, err := pgx.CollectRows(rows, pgx.RowToStructByName[struct {
+		adminUser
+		Total int
+	}])
+	list = make([]adminUser, len(counted))
+	for i, one := range counted {
+		list[i], total = one.adminUser, one.Total
+	}
+	return list, total, err
+}
+
+// showUsers answers GET /api/admin/users; X-Total-Count is how many there are.
+func (s *server) showUsers(w http.ResponseWriter, r *http.Request, v viewer) error {
+	in := queryInput(r)
+	q := in.userQuery()
+	if err := in.err(); err != nil {
+		return err
+	}
+	list, total, err := s.listUsers(r.Context(), q)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("X-Total-Count", strconv.Itoa(total))
+	return writeJSON(w, http.StatusOK, list)
+}
+
+// subject is the account that an admin does something to.
+type subject struct {
+	ID       int
+	Username string
+	Email    string
+	Status   string
+	Type     int
+	own      bool // it is the admin's
+}
+
+// adminAction is something that admins do to an account, in a transaction that
+// holds its row. It returns what the API answers, and writes the audit log by
+// log, which has everything but the action.
+type adminAction func(ctx context.Context, tx pgx.Tx, u subject, in *input, log audit) (adminAnswer, error)
+
+// adminAnswer is what an admin's action has led to.
+type adminAnswer struct {
+	Message   string     `json:"message"`
+	Username  string     `json:"username,omitempty"`
+	ResetCode string     `json:"reset_code,omitempty"` // shown once
+	ExpiresAt *time.Time `json:"expires_at,omitempty"`
+}
+
+func (l audit) of(action string) audit {
+	l.action = action
+	return l
+}
+
+// adminActions by the name that they have in addresses.
+func (s *server) adminActions() map[string]adminAction {
+	return map[string]adminAction{
+		"status":         s.setStatusOf,
+		"reset-password": s.setPasswordOf,
+		"reset-code":     s.giveResetCode,
+		"force-reset":    s.forceReset,
+		"unlock":         s.unlockUser,
+		"verify":         s.verifyUser,
+		"sign-out":       s.signOutUser,
+		"totp-reset":     s.resetTOTPOf,
+		"role":           s.setRoleOf,
+	}
+}
+
+// onUser runs an action of v on the account with the id in the path.
+func (s *server) onUser(r *http.Request, v viewer, in *input, action string) (answer adminAnswer, err error) {
+	do, known := s.adminActions()[action]
+	if !known {
+		return answer, fail(http.StatusNotFound, "Not found")
+	}
+	id, err := pathID(r, "id")
+	if err != nil {
+		return answer, err
+	}
+	ctx := r.Context()
+	err = pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
+		// Of two admins who act on each other the second may be none any more.
+		if admins, err := lockAdmins(ctx, tx); err != nil || !slices.Contains(admins, v.ID) {
+			return cmp.Or(err, errBadToken)
+		}
+		u, err := one[subject](ctx, tx, `select id, username, email, status, type from "user" where id = $1 for no key update`, id)
+		if err != nil {
+			return orNotFound(err, "User")
+		}
+		u.own = u.ID == v.ID
+		answer, err = do(ctx, tx, u, in, audit{by: v.ID, client: s.clientOf(r)})
+		return err
+	})
+	return answer, err
+}
+
+// actOnUser makes an endpoint of an action; the empty one stands in the path.
+func (s *server) actOnUser(action string) withViewer {
+	return func(w http.ResponseWriter, r *http.Request, v viewer) error {
+		in := &input{where: "body"}
+		if r.ContentLength != 0 {
+			var err error
+			if in, err = readInput(w, r); err != nil {
+				return err
+			}
+		}
+		answer, err := s.onUser(r, v, in, cmp.Or(action, r.PathValue("action")))
+		if err != nil {
+			return err
+		}
+		return writeJSON(w, http.StatusOK, answer)
+	}
+}
+
+// endSessions signs an account out everywhere.
+func endSessions(ctx context.Context, tx pgx.Tx, userID int) error {
+	_, err := tx.Exec(ctx, `delete from session where user_id = $1`, userID)
+	return err
+}
+
+func (s *server) setStatusOf(ctx context.Context, tx pgx.Tx, u subject, in *input, log audit) (a adminAnswer, err error) {
+	status, _ := in.string("status")
+	switch {
+	case status != "active" && status != "inactive":
+		return a, fail(http.StatusBadRequest, "Status must be 'active' or 'inactive'")
+	case u.own && status == "inactive":
+		return a, fail(http.StatusBadRequest, "You can't deactivate your own account")
+	}
+	a.Message = "User account activated successfully"
+	if status == "inactive" {
+		a.Message = "User account deactivated successfully"
+		if err := endSessions(ctx, tx, u.ID); err != nil {
+			return a, err
+		}
+	}
+	if _, err := tx.Exec(ctx, `update "user" set status = $2, updated_at = now() where id = $1`, u.ID, status); err != nil {
+		return a, err
+	}
+	log.action, log.field, log.was, log.is = "status_changed", "status", u.Status, status
+	return a, log.write(ctx, tx, u.ID)
+}
+
+func (s *server) setPasswordOf(ctx context.Context, tx pgx.Tx, u subject, in *input, log audit) (a adminAnswer, err error) {
+	if u.own {
+		return a, fail(http.StatusBadRequest, "Change your own password on your account page")
+	}
+	password := in.newPassword(u.Username, u.Email)
+	if err := in.err(); err != nil {
+		return a, err
+	}
+	hash, err := s.hasher.hash(ctx, password)
+	if err != nil {
+		return a, err
+	}
+	return adminAnswer{Message: "Password reset successfully"}, s.finishReset(ctx, tx, u.ID, u.Username, u.Email, hash, log.by, log.client)
+}
+
+func (s *server) giveResetCode(ctx context.Context, tx pgx.Tx, u subject, in *input, log audit) (a adminAnswer, err error) {
+	code, expires := newResetCode(), s.now().UTC().Add(resetCodeLife).Truncate(time.Microsecond)
+	_, err = tx.Exec(ctx, `update "user" set password_reset_code = $2, code_expires_at = $3, updated_at = now() where id = $1`, u.ID, s.codeHash(u.ID, code), expires)
+	if err != nil {
+		return a, err
+	}
+	a = adminAnswer{"Give this code to " + u.Username + "; it is shown only now and works for 24 hours at " + s.cfg.publicURL + "/reset-password", u.Username, code, &expires}
+	return a, log.of("reset_code_created").write(ctx, tx, u.ID)
+}
+
+func (s *server) forceReset(ctx context.Context, tx pgx.Tx, u subject, in *input, log audit) (a adminAnswer, err error) {
+	if u.own {
+		return a, fail(http.StatusBadRequest, "Change your own password on your account page")
+	}
+	if _, err := tx.Exec(ctx, `update "user" set force_password_reset = true, updated_at = now() where id = $1`, u.ID); err != nil {
+		return a, err
+	}
+	if err := endSessions(ctx, tx, u.ID); err != nil {
+		return a, err
+	}
+	return adminAnswer{Message: "The user has to choose a new password at the next sign-in", Username: u.Username}, log.of("password_reset_forced").write(ctx, tx, u.ID)
+}
+
+func (s *server) unlockUser(ctx context.Context, tx pgx.Tx, u subject, in *input, log audit) (adminAnswer, error) {
+	return adminAnswer{Message: "The account can be signed in to again"}, liftLocks(ctx, tx, u.ID, log.of("unlocked"))
+}
+
+func (s *server) verifyUser(ctx context.Context, tx pgx.Tx, u subject, in *input, log audit) (adminAnswer, error) {
+	log.action, log.field, log.is = "email_verified", "email", u.Email
+	return adminAnswer{Message: "The e-mail address counts as confirmed"}, markVerified(ctx, tx, u.ID, log)
+}
+
+func (s *server) signOutUser(ctx context.Context, tx pgx.Tx, u subject, in *input, log audit) (a adminAnswer, err error) {
+	if err := endSessions(ctx, tx, u.ID); err != nil {
+		return a, err
+	}
+	return adminAnswer{Message: "The user is signed out everywhere"}, log.of("signed_out").write(ctx, tx, u.ID)
+}
+
+func (s *server) resetTOTPOf(ctx context.Context, tx pgx.Tx, u subject, in *input, log audit) (a adminAnswer, err error) {
+	if u.own {
+		return a, fail(http.StatusBadRequest, "Switch your own second factor off on your account page")
+	}
+	if err := dropTwoFactor(ctx, tx, u.ID); err != nil {
+		return a, err
+	}
+	return adminAnswer{Message: "The second factor is removed"}, s.noteTwoFactor(ctx, tx, signInAccount{ID: u.ID, Username: u.Username, Email: u.Email},
+		"reset by an admin", "totp_reset", log.by, log.client)
+}
+
+func (s *server) setRoleOf(ctx context.Context, tx pgx.Tx, u subject, in *input, log audit) (a adminAnswer, err error) {
+	role := in.choice("role", "", "admin", "member")
+	if err := in.err(); err != nil {
+		return a, err
+	}
+	kind := 0
+	a.Message = "The user is no admin any more"
+	if role == "admin" {
+		kind, a.Message = 1, "The user is an admin now"
+	} else if u.own {
+		return a, fail(http.StatusBadRequest, "You can't take your own rights away; another admin can")
+	}
+	if _, err := tx.Exec(ctx, `update "user" set type = $2, updated_at = now() where id = $1`, u.ID, kind); err != nil {
+		return a, err
+	}
+	log.action, log.field, log.was, log.is = "role_changed", "type", strconv.Itoa(u.Type), strconv.Itoa(kind)
+	return a, log.write(ctx, tx, u.ID)
+}
+
+// deleteUser deletes the account with the id in the path. What is left of the
+// act stands in the admin's own history.
+func (s *server) deleteUser(r *http.Request, v viewer) (message, error) {
+	id, err := pathID(r, "id")
+	if err != nil {
+		return message{}, err
+	}
+	if id == v.ID {
+		return message{}, fail(http.StatusBadRequest, "You can't delete your own account here; use your account page")
+	}
+	if err := s.forget(r.Context(), id); err != nil {
+		return message{}, err
+	}
+	log := audit{action: "user_deleted", field: "user_id", was: strconv.Itoa(id), by: v.ID, client: s.clientOf(r)}
+	return message{"User account deleted successfully"}, log.write(r.Context(), s.db, v.ID)
+}
+
+// removeUser answers DELETE /accounts/admin/{id}.
+func (s *server) removeUser(w http.ResponseWriter, r *http.Request, v viewer) error {
+	m, err := s.deleteUser(r, v)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, m)
+}
+
+// logRow is a row of the audit log as pages show it.
+type logRow struct {
+	Action       string
+	FieldChanged *string
+	OldValue     *string
+	NewValue     *string
+	ChangedBy    *string // a name
+	ChangedAt    time.Time
+	IPAddress    *string
+	UserAgent    *string
+}
+
+// Device is the row's browser in short.
+func (l logRow) Device() string { return deviceName(deref(l.UserAgent)) }
+
+// actionTexts are what pages call the acts of the audit log; others go by
+// their name.
+var actionTexts = map[string]string{
+	"created":                  "Account made",
+	"locked":                   "Locked after failed sign-ins until",
+	"unlocked":                 "Lock lifted",
+	"password_changed":         "Password changed",
+	"password_reset":           "Password set anew",
+	"password_reset_requested": "Link to reset the password sent",
+	"password_reset_forced":    "A new password was asked for",
+	"reset_code_created":       "Reset code made",
+	"maker_ended":              "Ended what was there before the address was confirmed",
+	"email_verified":           "Address confirmed",
+	"email_change_requested":   "New address to be confirmed",
+	"totp_enabled":             "Two factors switched on",
+	"totp_disabled":            "Two factors switched off",
+	"totp_reset":               "Second factor removed",
+	"backup_code_used":         "Backup code used",
+	"backup_codes_renewed":     "New backup codes",
+	"signed_in":                "Signed in",
+	"signed_out":               "Other devices signed out",
+	"status_changed":           "Status changed",
+	"role_changed":             "Role changed",
+	"promoted":                 "Made an admin",
+	"user_deleted":             "Deleted the account with the id",
+}
+
+// What is the row's act in words.
+func (l logRow) What() string {
+	if l.Action == "updated" {
+		return fieldLabel(deref(l.FieldChanged)) + " changed"
+	}
+	return cmp.Or(actionTexts[l.Action], human(l.Action))
+}
+
+func (s *server) loadHistory(ctx context.Context, userID, limit int) ([]logRow, error) {
+	rows, err := s.db.Query(ctx, `
+		select l.action, l.field_changed, l.old_value, l.new_value, u.username as changed_by, l.changed_at, l.ip_address, l.user_agent
+		from accountlog l left join "user" u on u.id = l.changed_by
+		where l.user_id = $1 order by l.id desc limit $2`, userID, limit)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowToStructByName[logRow])
+}
+
+const usersPerPage = 50
+
+// usersPage is the data of admin_users.html.
+type usersPage struct {
+	Users []adminUser
+	Query userQuery
+	Page  int
+	Total int
+	Shows []choice
+	Done  string
+}
+
+// Pages is how many pages the list has.
+func (p usersPage) Pages() int { return max(1, (p.Total+usersPerPage-1)/usersPerPage) }
+
+// At is the address of another page of the list.
+func (p usersPage) At(page int) string {
+	return "/admin?" + url.Values{"q": {p.Query.Search}, "show": {p.Query.Show}, "page": {strconv.Itoa(page)}}.Encode()
+}
+
+// showUsersPage answers the list of accounts.
+func (s *server) showUsersPage(w http.ResponseWriter, r *http.Request, v viewer) error {
+	in := queryInput(r)
+	delete(in.fields, "limit")
+	delete(in.fields, "offset")
+	data := usersPage{Query: in.userQuery(), Done: doneText(r.URL.Query().Get("done")), Page: in.integer("page", ptr(1), 1, 1<<20), Shows: []choice{
+		{"all", "All"}, {"active", "Active"}, {"inactive", "Deactivated"}, {"admins", "Admins"}, {"unverified", "Address not confirmed"},
+		{"locked", "Locked"}, {"doubles", "Same name in other case"}}}
+	if err := in.err(); err != nil {
+		return err
+	}
+	data.Query.Limit, data.Query.Offset = usersPerPage, (data.Page-1)*usersPerPage
+	var err error
+	if data.Users, data.Total, err = s.listUsers(r.Context(), data.Query); err != nil {
+		return err
+	}
+	return s.render(w, r, http.StatusOK, "admin_users", v, "Users", data)
+}
+
+// userPage is the data of admin_user.html.
+type userPage struct {
+	adminUser
+	activity
+	PendingEmail *string
+	Projects     int
+	Own          bool
+	Sessions     []session
+	History      []logRow
+	Form         formState
+	Done         adminAnswer
+}
+
+// showUserPage answers an account with its history and what can be done to it.
+func (s *server) showUserPage(w http.ResponseWriter, r *http.Request, v viewer) error {
+	return s.renderUser(w, r, v, http.StatusOK, adminAnswer{Message: doneText(r.URL.Query().Get("done"))}, formState{})
+}
+
+func (s *server) renderUser(w http.ResponseWriter, r *http.Request, v viewer, status int, done adminAnswer, form formState) error {
+	id, err := pathID(r, "id")
+	if err != nil {
+		return err
+	}
+	ctx := r.Context()
+	list, _, err := s.listUsers(ctx, userQuery{Search: "#" + strconv.Itoa(id), Show: "all", Limit: 1})
+	if err != nil {
+		return err
+	}
+	if len(list) == 0 {
+		return fail(http.StatusNotFound, "User not found")
+	}
+	data := userPage{adminUser: list[0], Own: id == v.ID, Form: form, Done: done}
+	if err = s.db.QueryRow(ctx, `select pending_email, (select count(*) from project where author_id = $1) from "user" where id = $1`, id).Scan(&data.PendingEmail, &data.Projects); err != nil {
+		return err
+	}
+	if data.activity, err = s.loadActivity(ctx, id); err != nil {
+		return err
+	}
+	if data.Sessions, err = s.listSessions(ctx, viewer{ID: id}); err != nil {
+		return err
+	}
+	if data.History, err = s.loadHistory(ctx, id, 200); err != nil {
+		return err
+	}
+	return s.render(w, r, status, "admin_user", v, data.Username, data)
+}
+
+// doneText says on the page what an action has done, after the redirect.
+func doneText(action string) string {
+	switch action {
+	case "status":
+		return "The status is changed."
+	case "reset-password":
+		return "The password is set, and the user is signed out everywhere."
+	case "force-reset":
+		return "The user has to choose a new password at the next sign-in."
+	case "unlock":
+		return "The locks are lifted."
+	case "verify":
+		return "The e-mail address counts as confirmed."
+	case "sign-out":
+		return "The user is signed out everywhere."
+	case "totp-reset":
+		return "The second factor is removed."
+	case "role":
+		return "The role is changed."
+	case "deleted":
+		return "The account is deleted."
+	}
+	return ""
+}
+
+// sendUserAction takes a form of that page. A reset code is shown at once and
+// never again; what else is done leads back to the page.
+func (s *server) sendUserAction(action string) withViewer {
+	return func(w http.ResponseWriter, r *http.Request, v viewer) error {
+		in, err := readForm(w, r)
+		if err != nil {
+			return err
+		}
+		name := cmp.Or(action, r.PathValue("action"))
+		back := "/admin/users/" + r.PathValue("id")
+		var done adminAnswer
+		if name == "delete" {
+			if text, _ := in.string("confirm"); text != "delete" {
+				err = fail(http.StatusBadRequest, "Confirm must hold the word delete")
+			} else if _, err = s.deleteUser(r, v); err == nil {
+				return seeOther(w, r, "/admin?done=deleted")
+			}
+		} else {
+			done, err = s.onUser(r, v, in, name)
+		}
+		switch {
+		case err == nil && done.ResetCode != "":
+			return s.renderUser(w, r, v, http.StatusOK, done, formState{})
+		case err == nil:
+			return seeOther(w, r, back+"?done="+name)
+		}
+		form, status, err := refused(w, name, in, err)
+		if err != nil {
+			return err
+		}
+		return s.renderUser(w, r, v, status, adminAnswer{}, form)
+	}
+}
