@@ -142,6 +142,8 @@ func (s *server) handler() http.Handler {
 	api("POST   /api/admin/users/{id}/unban", s.admin(s.unban))
 	api("GET    /api/me/warnings", s.signedIn(s.showWarnings))
 	api("POST   /api/me/warnings/{id}/seen", s.signedIn(s.seeWarning))
+	api("GET    /api/me/notifications", s.signedIn(s.showNotifications))
+	api("PUT    /api/me/notifications", s.signedIn(s.putNotifications))
 
 	// Feeds, and what any site can embed
 	api("GET    /feeds/comments.atom", s.feedOfComments)

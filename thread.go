@@ -170,6 +170,22 @@ func (s *server) pageOf(ctx context.Context, t target, v viewer) (string, error)
 	return p.Path(), err
 }
 
+// Page is a way to the thread of t for who knows no more of it than t says.
+func (t target) Page() string {
+	if t.URL != nil {
+		return threadAddress(*t.URL)
+	}
+	return fmt.Sprintf("/projects/%d", *t.EntityID)
+}
+
+// About is what a thread is about, in short.
+func (t target) About() string {
+	if t.URL != nil {
+		return *t.URL
+	}
+	return fmt.Sprintf("project %d", *t.EntityID)
+}
+
 func commentAnchor(id int) string { return fmt.Sprintf("comment-%d", id) }
 
 // formTarget is what a form of a thread is about: a page, or a project.
