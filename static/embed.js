@@ -238,8 +238,8 @@
         count.textContent = now.like_count;
       }, like), { className: "text", "aria-pressed": String(c.user_has_liked) });
       like.append(make("span", { className: "sr", textContent: `Like the comment of ${c.username}, likes: ` }), make("span", { textContent: "♥ ", "aria-hidden": "true" }), count);
-      const tools = make("div", { className: "row" }, like);
-      if (me) tools.append(toggle("Reply", () => this.writer(`Reply to ${c.username}`, "Post reply", (content) =>
+      const tools = make("div", { className: "row" }, !c.awaiting_review && like);
+      if (me && !c.awaiting_review) tools.append(toggle("Reply", () => this.writer(`Reply to ${c.username}`, "Post reply", (content) =>
         ask("POST", "/interact/comment", { url: this.url, content, parent_comment_id: c.id }))));
       if (me?.id === c.user_id) {
         tools.append(toggle("Edit", () => this.writer("Your comment", "Save", (content) => ask("PUT", path, { content }), c.content)),
