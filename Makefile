@@ -4,7 +4,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 URL ?= http://localhost:8000
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test cover build bench-takeover image clean
+.PHONY: help run demo test cover build bench-takeover bench image clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,8 @@ endef
 
 has-postgres = { command -v postgres && command -v initdb; } || ls /usr/lib/postgresql/*/bin/initdb
 
+has-samba = { command -v smbd || ls /usr/sbin/smbd; } && command -v smbpasswd
+
 run: ## build and start the server on http://localhost:8000
 	$(if $(DATABASE_URL),,$(call need,$(has-postgres),postgresql))
 	@$(MAKE) --no-print-directory build
@@ -35,10 +37,11 @@ build: ## build the static binary ./chatter
 demo: build ## fill the running server (URL=…) with a small demo site
 	@./chatter demo $(URL)
 
-test: ## vet, staticcheck and all tests, against a PostgreSQL of their own
+test: ## vet, staticcheck and all tests, against a PostgreSQL and a Samba of their own
 	$(call need,$(has-postgres),postgresql)
 	$(call need,command -v gcc,gcc libc6-dev)
 	$(call need,command -v zbarimg && command -v oathtool,zbar-tools oathtool)
+	$(call need,$(has-samba),samba)
 	go vet ./...
 	go run $(STATICCHECK) ./...
 	go test -race -timeout 20m ./...
@@ -50,6 +53,13 @@ cover: ## which statements the tests reach
 bench-takeover: ## measure taking over a large database of the older service
 	$(call need,$(has-postgres),postgresql)
 	go test -run '^$$' -bench Takeover -benchtime 1x -timeout 60m .
+
+bench: ## measure the storage and the pictures beside smbclient, cp and vipsthumbnail
+	$(call need,$(has-postgres),postgresql)
+	$(call need,$(has-samba),samba)
+	$(call need,command -v smbclient,smbclient)
+	$(call need,command -v vipsthumbnail,libvips-tools)
+	go test -run '^$$' -bench 'NAS|Local|Transfers|Pictures' -benchtime 3x -timeout 30m .
 
 image: ## build the container image chatter:latest
 	docker build -t chatter:latest .

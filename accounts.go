@@ -344,6 +344,7 @@ type accountPage struct {
 	History  []logRow
 	Profile  formState
 	Password formState
+	Picture  formState
 	Delete   formState
 	Verifies bool   // addresses are confirmed here
 	Saved    string // the form that was just taken
@@ -371,11 +372,11 @@ func (s *server) renderAccount(w http.ResponseWriter, r *http.Request, v viewer,
 	if err != nil {
 		return err
 	}
-	history, err := s.loadHistory(r.Context(), v.ID, 20)
+	history, err := s.loadHistory(r.Context(), v.ID, 20, false)
 	if err != nil {
 		return err
 	}
-	data := accountPage{a, counts, own, sessions, history, sent.or("profile", valuesOf(a)), sent.or("password", nil), sent.or("delete", nil),
+	data := accountPage{a, counts, own, sessions, history, sent.or("profile", valuesOf(a)), sent.or("password", nil), sent.or("picture", nil), sent.or("delete", nil),
 		s.cfg.verifies(), r.URL.Query().Get("saved")}
 	return s.render(w, r, status, "account", v, "Your account", data)
 }

@@ -321,7 +321,12 @@ type logRow struct {
 }
 
 // Device is the row's browser in short.
-func (l logRow) Device() string { return deviceName(deref(l.UserAgent)) }
+func (l logRow) Device() string {
+	if l.UserAgent == nil {
+		return ""
+	}
+	return deviceName(*l.UserAgent)
+}
 
 // actionTexts are what pages call the acts of the audit log; others go by
 // their name.
@@ -358,11 +363,15 @@ func (l logRow) What() string {
 	return cmp.Or(actionTexts[l.Action], human(l.Action))
 }
 
-func (s *server) loadHistory(ctx context.Context, userID, limit int) ([]logRow, error) {
+// loadHistory is the newest rows of an account's history. Where an admin sat who
+// did something is for admins alone.
+func (s *server) loadHistory(ctx context.Context, userID, limit int, forAdmin bool) ([]logRow, error) {
 	rows, err := s.db.Query(ctx, `
-		select l.action, l.field_changed, l.old_value, l.new_value, u.username as changed_by, l.changed_at, l.ip_address, l.user_agent
+		select l.action, l.field_changed, l.old_value, l.new_value, u.username as changed_by, l.changed_at,
+		       case when $3 or l.changed_by is null or l.changed_by = l.user_id then l.ip_address end as ip_address,
+		       case when $3 or l.changed_by is null or l.changed_by = l.user_id then l.user_agent end as user_agent
 		from accountlog l left join "user" u on u.id = l.changed_by
-		where l.user_id = $1 order by l.id desc limit $2`, userID, limit)
+		where l.user_id = $1 order by l.id desc limit $2`, userID, limit, forAdmin)
 	if err != nil {
 		return nil, err
 	}
@@ -449,7 +458,7 @@ func (s *server) renderUser(w http.ResponseWriter, r *http.Request, v viewer, st
 	if data.Sessions, err = s.listSessions(ctx, viewer{ID: id}); err != nil {
 		return err
 	}
-	if data.History, err = s.loadHistory(ctx, id, 200); err != nil {
+	if data.History, err = s.loadHistory(ctx, id, 200, true); err != nil {
 		return err
 	}
 	return s.render(w, r, status, "admin_user", v, data.Username, data)

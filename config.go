@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/mail"
 	"net/netip"
@@ -39,6 +40,8 @@ type config struct {
 	trustedProxies []netip.Prefix
 	dataDir        string
 	uploadDir      string
+	nas            nasConfig
+	uploadQuota    int64 // bytes that one person may store; 0: any number
 	logLevel       slog.Level
 	logJSON        bool
 
@@ -92,6 +95,49 @@ var settings = []setting{
 		}
 		return nil
 	}},
+	{"UPLOAD_QUOTA_MB", "1024", "megabytes of files and pictures that one person may store; 0: any number", func(c *config, v string) error {
+		n, err := strconv.ParseInt(v, 10, 32)
+		if err != nil || n < 0 {
+			return errors.New("must be a number of megabytes, or 0")
+		}
+		c.uploadQuota = n << 20
+		return nil
+	}},
+	{"NAS_HOST", "", "host of a NAS for uploaded files (SMB), with an optional :port; unset, UPLOAD_DIR is used alone", func(c *config, v string) error {
+		if v == "" {
+			return nil
+		}
+		c.nas.host = v
+		if _, _, err := net.SplitHostPort(v); err != nil {
+			c.nas.host = net.JoinHostPort(strings.Trim(v, "[]"), "445")
+		}
+		if host, port, _ := net.SplitHostPort(c.nas.host); host == "" || strings.ContainsAny(host, "/\\ ") || !isPort(port) {
+			return errors.New("must be a host such as nas.local or 192.168.1.20, with an optional :port")
+		}
+		return nil
+	}},
+	{"NAS_SHARE_NAME", "", "share of the NAS", func(c *config, v string) error {
+		if c.nas.host != "" && (v == "" || strings.ContainsAny(v, "/\\")) {
+			return errors.New("must be the name of a share, without slashes, when NAS_HOST is set")
+		}
+		c.nas.share = v
+		return nil
+	}},
+	{"NAS_USERNAME", "", "user of the share", func(c *config, v string) error {
+		if c.nas.host != "" && v == "" {
+			return errors.New("must be set when NAS_HOST is")
+		}
+		c.nas.username = v
+		return nil
+	}},
+	{"NAS_PASSWORD", "", "password of that user", func(c *config, v string) error {
+		c.nas.password = v
+		return nil
+	}},
+	{"NAS_DOMAIN", "", "domain of that user, if there is one", func(c *config, v string) error {
+		c.nas.domain = v
+		return nil
+	}},
 	{"DATABASE_URL", "", "PostgreSQL to use; unset, the server runs its own in $DATA_DIR/postgres", func(c *config, v string) error {
 		// The older service named a Python driver in the scheme.
 		if scheme, rest, found := strings.Cut(v, "://"); found {
@@ -115,7 +161,7 @@ var settings = []setting{
 		return nil
 	}},
 	{"PORT", "8000", "port to listen on", func(c *config, v string) error {
-		if n, err := strconv.Atoi(v); err != nil || n < 0 || n > 65535 {
+		if !isPort(v) {
 			return errors.New("must be a number from 0 to 65535")
 		}
 		c.port = v
@@ -370,6 +416,11 @@ func (c *config) setOrigins(v string) error {
 		c.allowedOrigins[i] = address
 	}
 	return nil
+}
+
+func isPort(text string) bool {
+	n, err := strconv.Atoi(text)
+	return err == nil && n >= 0 && n <= 65535
 }
 
 // webAddress checks an absolute http(s) address and returns it without a

@@ -3,6 +3,8 @@ package main
 import (
 	"archive/zip"
 	"compress/flate"
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -28,12 +30,15 @@ func (s *server) downloadProject(w http.ResponseWriter, r *http.Request, v viewe
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	entries := s.archiveEntries(d)
+	entries, err := s.archiveEntries(r.Context(), d, false)
+	if err != nil {
+		return err
+	}
 	if _, err := s.db.Exec(ctx, `update project set download_count = download_count + 1 where id = $1`, p.ID); err != nil {
 		return err
 	}
 	archive := newArchive(unhurried(w, r))
-	if err = s.writeProject(archive, "", d, entries); err == nil {
+	if err = s.writeProject(r.Context(), archive, "", d, entries); err == nil {
 		err = archive.Close()
 	}
 	if err != nil {
@@ -71,28 +76,51 @@ type archiveEntry struct {
 }
 
 // archiveEntries gives every file and image of a project a path of its own,
-// keyed by its stored name.
-func (s *server) archiveEntries(d projectDetail) map[string]archiveEntry {
+// keyed by its stored name. Pictures are as others see them, or with originals
+// as they were uploaded.
+func (s *server) archiveEntries(ctx context.Context, d projectDetail, originals bool) (map[string]archiveEntry, error) {
+	away := false
 	entries := map[string]archiveEntry{}
 	taken := map[string]bool{}
-	add := func(dir, folder, name, original string, modified time.Time) {
+	add := func(key, dir, folder, name, original string, modified time.Time) {
 		e := archiveEntry{path: freePath(taken, dir, original), folder: folder, name: name, modified: modified}
-		f, _, err := s.storage.open(folder, name)
+		f, err := s.storage.open(ctx, folder, name)
 		if err != nil {
 			s.log.Error("a stored file is missing", "folder", folder, "name", name, "error", err)
 			e.missing = true
+			away = away || errors.Is(err, errStorageAway)
 		} else {
 			f.Close()
 		}
-		entries[name] = e
+		entries[key] = e
 	}
 	for _, f := range d.Files {
-		add("files", fileFolder, f.Filename, f.OriginalFilename, f.UploadedAt)
+		add(f.Filename, "files", fileFolder, f.Filename, f.OriginalFilename, f.UploadedAt)
 	}
 	for _, i := range d.Images {
-		add("images", imageFolder, i.Filename, i.OriginalFilename, i.UploadedAt)
+		if originals {
+			add(i.Filename, "images", imageFolder, i.Filename, i.OriginalFilename, i.UploadedAt)
+			continue
+		}
+		shown, err := s.prepared(ctx, i)
+		if err != nil {
+			s.log.Error("a picture can't be shown", "name", i.Filename, "error", err)
+		}
+		name := shown.whole()
+		if name == "" && err == nil {
+			name = i.Filename // a drawing
+		}
+		original := i.OriginalFilename
+		if extension := path.Ext(name); imageTypes[extension] != imageTypes[strings.ToLower(path.Ext(original))] {
+			original = strings.TrimSuffix(original, path.Ext(original)) + extension
+		}
+		away = away || errors.Is(err, errStorageAway)
+		add(i.Filename, "images", imageFolder, name, original, i.UploadedAt)
 	}
-	return entries
+	if away { // all of it is there, but not now
+		return nil, errStorageAway
+	}
+	return entries, nil
 }
 
 // freePath is dir/original, with a number before the extension when that is
@@ -134,7 +162,7 @@ func fileName(name string) string {
 // packed are the extensions of files that are compressed as they are.
 var packed = map[string]bool{".png": true, ".jpg": true, ".jpeg": true, ".gif": true, ".webp": true, ".pdf": true}
 
-func (s *server) writeProject(archive *zip.Writer, dir string, d projectDetail, entries map[string]archiveEntry) error {
+func (s *server) writeProject(ctx context.Context, archive *zip.Writer, dir string, d projectDetail, entries map[string]archiveEntry) error {
 	readme, err := archive.CreateHeader(&zip.FileHeader{Name: dir + "README.md", Method: zip.Deflate, Modified: d.UpdatedAt})
 	if err != nil {
 		return err
@@ -146,7 +174,7 @@ func (s *server) writeProject(archive *zip.Writer, dir string, d projectDetail, 
 		if e.missing {
 			return nil
 		}
-		return s.copyStored(archive, e.folder, e.name, dir+e.path, e.modified)
+		return s.copyStored(ctx, archive, e.folder, e.name, dir+e.path, e.modified)
 	}
 	for _, f := range d.Files {
 		if err := write(entries[f.Filename]); err != nil {
@@ -162,8 +190,8 @@ func (s *server) writeProject(archive *zip.Writer, dir string, d projectDetail, 
 }
 
 // copyStored writes a stored file to a ZIP, compressed unless it is already.
-func (s *server) copyStored(archive *zip.Writer, folder, name, as string, modified time.Time) error {
-	f, _, err := s.storage.open(folder, name)
+func (s *server) copyStored(ctx context.Context, archive *zip.Writer, folder, name, as string, modified time.Time) error {
+	f, err := s.storage.open(ctx, folder, name)
 	if err != nil {
 		return err
 	}

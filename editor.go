@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -36,7 +37,8 @@ func (s *server) sendNewProject(w http.ResponseWriter, r *http.Request, v viewer
 
 // editorPath is a project's editor at the section that was just saved.
 func editorPath(id int, section string) string {
-	return fmt.Sprintf("/projects/%d/edit?saved=%s#%s", id, url.QueryEscape(section), url.QueryEscape(section))
+	anchor, _, _ := strings.Cut(section, "-")
+	return fmt.Sprintf("/projects/%d/edit?saved=%s#%s", id, url.QueryEscape(section), url.QueryEscape(anchor))
 }
 
 // editorPage is the data of editor.html.
@@ -154,7 +156,7 @@ func (s *server) sendBasics(w http.ResponseWriter, r *http.Request, v viewer, p 
 // are uploaded; the others are created from a form.
 type partKind struct {
 	what    string // names one that is not found
-	upload  func(w http.ResponseWriter, r *http.Request, p project) error
+	upload  func(w http.ResponseWriter, r *http.Request, p project, typed *input) (saved string, err error)
 	create  func(ctx context.Context, in *input, p project) error
 	update  func(ctx context.Context, in *input, p project, id int) error
 	actions map[string]partAction // by the value of the button
@@ -172,7 +174,7 @@ func (s *server) partKinds() map[string]partKind {
 		return func(ctx context.Context, p project, id int) error { return s.dropUpload(ctx, what, folder, sql, p, id) }
 	}
 	return map[string]partKind{
-		"images": {what: "Picture", upload: uploaded(s.addImage), update: s.describe("caption", 500, captionImage),
+		"images": {what: "Picture", upload: s.uploadedImage, update: s.describe("caption", 500, captionImage),
 			actions: map[string]partAction{"delete": drop("Picture", imageFolder, deleteImage), "primary": s.setPrimary}},
 		"steps": {what: "Step", create: creates(s, createStep), update: updates(s, updateStep),
 			actions: map[string]partAction{"delete": remove("Step", deleteStep), "up": s.moveStep(-1), "down": s.moveStep(+1)}},
@@ -184,12 +186,12 @@ func (s *server) partKinds() map[string]partKind {
 			actions: map[string]partAction{"delete": remove("Tool", deleteTool)}},
 		"links": {what: "Link", create: creates(s, createLink), update: updates(s, updateLink),
 			actions: map[string]partAction{"delete": remove("Link", deleteLink)}},
-		"files": {what: "File", upload: uploaded(s.addFile), update: s.describe("description", 5000, describeFile),
+		"files": {what: "File", upload: s.uploadedFile, update: s.describe("description", 5000, describeFile),
 			actions: map[string]partAction{"delete": drop("File", fileFolder, deleteFile)}},
 	}
 }
 
-// creates, updates and uploaded make table entries of functions that also
+// creates and updates make table entries of functions that also
 // return the row, which a page reads again anyway.
 func creates[T any](s *server, create createPart[T]) func(context.Context, *input, project) error {
 	return func(ctx context.Context, in *input, p project) error {
@@ -209,11 +211,18 @@ func updates[T any](s *server, update updatePart[T]) func(context.Context, *inpu
 	}
 }
 
-func uploaded[T any](add func(http.ResponseWriter, *http.Request, project) (T, error)) func(http.ResponseWriter, *http.Request, project) error {
-	return func(w http.ResponseWriter, r *http.Request, p project) error {
-		_, err := add(unhurried(w, r), r, p)
-		return err
+// uploadedFile and uploadedImage return what the editor says of the section.
+func (s *server) uploadedFile(w http.ResponseWriter, r *http.Request, p project, typed *input) (string, error) {
+	_, err := s.addFile(unhurried(w, r), r, p, typed)
+	return "files", err
+}
+
+func (s *server) uploadedImage(w http.ResponseWriter, r *http.Request, p project, typed *input) (string, error) {
+	image, err := s.addImage(unhurried(w, r), r, p, typed)
+	if image.LocationRemoved {
+		return "images-located", err
 	}
+	return "images", err
 }
 
 // sendPart takes every form about a part of the project: without an id it adds
@@ -232,12 +241,12 @@ func (s *server) sendPart(w http.ResponseWriter, r *http.Request, v viewer, p pr
 	if !known {
 		return fail(http.StatusNotFound, "There is no such part of a project")
 	}
-	in, err := s.changePart(w, r, p, kind, id)
+	in, saved, err := s.changePart(w, r, p, kind, id)
 	ctx, cancel := s.promptly(r) // an upload took what it took
 	defer cancel()
 	r = r.WithContext(ctx)
 	if err == nil {
-		return seeOther(w, r, editorPath(p.ID, name))
+		return seeOther(w, r, editorPath(p.ID, cmp.Or(saved, name)))
 	}
 	sent, status, err := refused(w, formID(name, id), in, orNotFound(err, kind.what))
 	if err != nil {
@@ -246,14 +255,15 @@ func (s *server) sendPart(w http.ResponseWriter, r *http.Request, v viewer, p pr
 	return s.renderEditor(w, r, v, p, status, sent)
 }
 
-func (s *server) changePart(w http.ResponseWriter, r *http.Request, p project, kind partKind, id int) (*input, error) {
-	in := &input{}
+func (s *server) changePart(w http.ResponseWriter, r *http.Request, p project, kind partKind, id int) (in *input, saved string, err error) {
 	if id == 0 && kind.upload != nil {
-		return in, kind.upload(w, r, p)
+		in = formInput()
+		saved, err = kind.upload(w, r, p, in)
+		return in, saved, err
 	}
-	in, err := readForm(w, r)
+	in, err = readForm(w, r)
 	if err != nil {
-		return &input{}, err
+		return &input{}, "", err
 	}
 	ctx, cancel := s.promptly(r)
 	defer cancel()
@@ -263,13 +273,13 @@ func (s *server) changePart(w http.ResponseWriter, r *http.Request, p project, k
 	do, known := kind.actions[action]
 	switch {
 	case id == 0:
-		return in, kind.create(r.Context(), in, p)
+		return in, "", kind.create(r.Context(), in, p)
 	case action == "":
-		return in, kind.update(r.Context(), in, p, id)
+		return in, "", kind.update(r.Context(), in, p, id)
 	case !known:
-		return in, fail(http.StatusBadRequest, "There is no such button here")
+		return in, "", fail(http.StatusBadRequest, "There is no such button here")
 	}
-	return in, do(r.Context(), p, id)
+	return in, "", do(r.Context(), p, id)
 }
 
 // moveStep moves a step by one place; the first and the last stay where they

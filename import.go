@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -46,7 +45,7 @@ func (s *server) importMedia(ctx context.Context, from string, out io.Writer) er
 				return err
 			}
 			source := filepath.Join(from, kind.folder, filepath.Base(name))
-			state, sum, err := s.importFile(kind.folder, filepath.Base(name), source)
+			state, sum, err := s.importFile(ctx, kind.folder, filepath.Base(name), source)
 			if err != nil {
 				return fmt.Errorf("%s: %w", source, err)
 			}
@@ -87,8 +86,8 @@ func (s *server) importMedia(ctx context.Context, from string, out io.Writer) er
 // importFile copies one file. state is "copied", "present" when the storage has
 // the same bytes, "different" when it has others, and "missing" when neither
 // place has the file; sum is the SHA-256 in hexadecimal.
-func (s *server) importFile(folder, name, source string) (state, sum string, err error) {
-	stored, err := s.checksum(folder, name)
+func (s *server) importFile(ctx context.Context, folder, name, source string) (state, sum string, err error) {
+	stored, err := s.checksum(ctx, folder, name)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", "", err
 	}
@@ -103,34 +102,36 @@ func (s *server) importFile(folder, name, source string) (state, sum string, err
 		return "", "", err
 	}
 	defer f.Close()
-	hash := sha256.New()
 	if stored != "" {
-		if _, err := io.Copy(hash, f); err != nil {
-			return "", "", err
-		}
-		if sum = fmt.Sprintf("%x", hash.Sum(nil)); sum != stored {
+		if sum, _, err = checksumOf(f); err == nil && sum != stored {
 			return "different", stored, nil
 		}
-		return "present", stored, nil
+		return "present", stored, err
 	}
-	if _, err := s.storage.save(folder, name, io.TeeReader(f, hash), math.MaxInt64-1); err != nil {
+	up, err := s.storage.stage(folder, f, math.MaxInt64-1)
+	if err != nil {
 		return "", "", err
 	}
-	sum = fmt.Sprintf("%x", hash.Sum(nil))
-	if stored, err = s.checksum(folder, name); err == nil && stored != sum {
-		err = errors.Join(errors.New("the copy is not the same as the file"), s.storage.remove(folder, name))
+	defer up.drop()
+	if err := s.storage.place(ctx, up, folder, name); err != nil {
+		return "", "", err
 	}
-	return "copied", sum, err
+	if stored, err = s.checksum(ctx, folder, name); err == nil && stored != up.sha256 {
+		err = errors.Join(errors.New("the copy is not the same as the file"), s.storage.remove(ctx, folder, name))
+	}
+	if err == nil {
+		_, err = s.db.Exec(ctx, `update media_file set size = $3, sha256 = $4 where folder = $1 and name = $2`, folder, name, up.size, up.sha256)
+	}
+	return "copied", up.sha256, err
 }
 
 // checksum is the SHA-256 of a stored file, in hexadecimal.
-func (s *server) checksum(folder, name string) (string, error) {
-	f, _, err := s.storage.open(folder, name)
+func (s *server) checksum(ctx context.Context, folder, name string) (string, error) {
+	f, err := s.storage.open(ctx, folder, name)
 	if err != nil {
 		return "", err
 	}
 	defer f.Close()
-	hash := sha256.New()
-	_, err = io.Copy(hash, f)
-	return fmt.Sprintf("%x", hash.Sum(nil)), err
+	sum, _, err := checksumOf(f)
+	return sum, err
 }

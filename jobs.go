@@ -13,7 +13,7 @@ import (
 // work does what the server does beside the requests, until ctx ends.
 func (s *server) work(ctx context.Context) {
 	var all sync.WaitGroup
-	for _, worker := range []func(context.Context){s.upkeep, s.deliverMail} {
+	for _, worker := range []func(context.Context){s.upkeep, s.deliverMail, s.watchStorage} {
 		all.Go(func() { worker(ctx) })
 	}
 	all.Wait()
@@ -55,6 +55,8 @@ func (s *server) jobs() []job {
 		{"retention", 24 * time.Hour, s.cleanUp},
 		{"hash addresses", 10 * time.Minute, s.hashAddresses},
 		{"report digest", digestEvery, s.reportDigest},
+		{"sweep storage", 30 * time.Minute, s.sweep},
+		{"prepare pictures", 4 * time.Minute, func(ctx context.Context) error { return s.prepareSome(ctx, 100) }},
 	}
 }
 

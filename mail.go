@@ -161,11 +161,8 @@ func (s *server) deliverMail(ctx context.Context) {
 				patience = min(patience, next.Sub(s.now()))
 			}
 			woken, cancel := context.WithTimeout(ctx, patience)
-			_, err := conn.WaitForNotification(woken)
+			_, _ = conn.WaitForNotification(woken) // if it fails otherwise than by time, so does the next pass
 			cancel()
-			if err != nil && woken.Err() == nil || ctx.Err() != nil {
-				return err
-			}
 		}
 	}
 	for {
@@ -252,6 +249,9 @@ func (s *server) dispatch(ctx context.Context, sealed []byte) error {
 	if err != nil {
 		return err
 	}
+	if strings.ContainsFunc(l.To, func(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) || r == '<' || r == '>' }) {
+		return fmt.Errorf("its recipient is no address: %w", errFinal)
+	}
 	if s.cfg.smtpHost == "" {
 		return s.writeLetter(l)
 	}
@@ -293,9 +293,6 @@ func (s *server) writeLetter(l letter) error {
 // transmit hands a letter to the mail server (RFC 5321) before ctx's deadline.
 // A refusal of the letter itself is errFinal; no error holds the recipient's address.
 func (s *server) transmit(ctx context.Context, l letter) error {
-	if strings.ContainsFunc(l.To, func(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) || r == '<' || r == '>' }) {
-		return fmt.Errorf("its recipient is no address: %w", errFinal)
-	}
 	c := s.cfg
 	dialer := net.Dialer{Timeout: sendTimeout / 3}
 	wire, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(c.smtpHost, c.smtpPort))

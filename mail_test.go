@@ -27,6 +27,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"text/template"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -168,7 +169,8 @@ type mailSink struct {
 	got      []mailed
 }
 
-func newMailSink(t testing.TB) *mailSink {
+// newMailSink starts one; change alters what it offers.
+func newMailSink(t testing.TB, change ...func(k *mailSink)) *mailSink {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -187,6 +189,9 @@ func newMailSink(t testing.TB) *mailSink {
 	k := &mailSink{t: t, address: "127.0.0.1:0", roots: x509.NewCertPool(), extensions: "STARTTLS"}
 	k.roots.AddCert(certificate)
 	k.secure = &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	for _, c := range change {
+		c(k)
+	}
 	k.open()
 	t.Cleanup(k.close)
 	return k
@@ -437,7 +442,7 @@ func TestLetters(t *testing.T) {
 		same(t, "date", err == nil && st.now().Sub(date).Abs() < time.Hour, true)
 	}
 	// What a letter lacks, or one that there isn't, is an error before anything is kept.
-	for name, d := range map[string]any{"verify": data{"Username": "alice"}, "reset": data{"Username": "alice", "Link": "https://elsewhere.example/x", "Minutes": 1}, "nonsense": nil} {
+	for name, d := range map[string]any{"verify": data{"Username": "alice"}, "reset": data{"Username": "alice", "Link": "https://elsewhere.example/x", "Minutes": 1}, "account-deleted": data{}, "nonsense": nil} {
 		same(t, "no "+name, st.sendMail(t.Context(), st.db, "x@example.com", name, d) != nil, true)
 	}
 	same(t, "kept", st.waiting(), 0)
@@ -465,6 +470,8 @@ func TestLettersToldByOthers(t *testing.T) {
 		same(t, fmt.Sprintf("links of %q", name), len(m.links), 0)
 		same(t, "header", len(m.header), 9)
 		same(t, "Bcc", m.header.Get("Bcc"), "")
+		list, err := new(mime.WordDecoder).DecodeHeader(m.header.Get("List-Id"))
+		same(t, "the extra header's lines", err == nil && (!strings.ContainsAny(list, "\r\n") || strings.HasPrefix(name, "=?")), true)
 		same(t, "subject's lines", strings.ContainsAny(m.subject, "\r\n"), false)
 		body, _, _ := strings.Cut(m.text, "\n\n-- \n")
 		same(t, fmt.Sprintf("paragraphs of %q in %q", name, body), strings.Count(body, "\n"), 4)
@@ -476,6 +483,18 @@ func TestLettersToldByOthers(t *testing.T) {
 			same(t, tag+" of "+name, strings.Contains(page, tag), false)
 		}
 	}
+	for text, want := range map[string]string{"a\r\n\r\nb": "a b", "a\x00b\x1b[31m": "ab[31m", "evil.\u202eexample": "evil.\u200cexample", "1.5 at 12:30": "1.5 at 12:30"} {
+		same(t, fmt.Sprintf("%q", text), shown(text), want)
+	}
+	// Whatever a template does with it.
+	tree := template.Must(template.New("").Funcs(template.FuncMap{"shown": func(any) string { return "shown " }}).Parse(
+		`{{.}}{{if .}}{{.}}{{end}}{{if not .}}{{else}}{{.}}{{end}}{{range .}}{{.}}{{end}}{{range slice . 1}}{{else}}{{.}}{{end}}{{with .}}{{.}}{{end}}{{with not .}}{{else}}{{.}}{{end}}`))
+	guard(tree.Root)
+	var guarded strings.Builder
+	if err := tree.Execute(&guarded, []string{"x"}); err != nil {
+		t.Fatal(err)
+	}
+	same(t, "guarded", guarded.String(), strings.Repeat("shown ", 7))
 	// The same in a quote, line by line.
 	blocks := st.paragraphs("Somebody wrote:\n\n" + string(quote("Look:\n"+own+"\n\n<b>evil.example</b>")) + "\n\nRead it:\n" + own)
 	same(t, "blocks", len(blocks), 3)
@@ -497,8 +516,7 @@ func TestMailDelivery(t *testing.T) {
 		{"tls", "AUTH LOGIN", "kev", "LOGIN"},
 		{"tls", "SIZE 1000000", "", ""},
 	} {
-		sink := newMailSink(t)
-		sink.extensions, sink.implicit = c.extensions, c.mode == "tls"
+		sink := newMailSink(t, func(k *mailSink) { k.extensions, k.implicit = c.extensions, c.mode == "tls" })
 		st := newSite(t, sink.settings(c.mode), func(cfg *config) { cfg.smtpUser, cfg.smtpPassword = c.user, "open sesame" })
 		st.write("alice@example.com")
 		st.pass(1)
@@ -523,33 +541,37 @@ func TestMailDelivery(t *testing.T) {
 // Neither a letter nor a password goes over a line that others can read.
 func TestMailNeverInClear(t *testing.T) {
 	t.Parallel()
+	trusted := func(*config) {}
+	offers := func(extensions string) func(k *mailSink) { return func(k *mailSink) { k.extensions = extensions } }
+	usual := offers("STARTTLS,AUTH PLAIN")
 	for _, c := range []struct {
 		name, mode string
-		change     func(k *mailSink, c *config)
+		server     func(k *mailSink)
+		change     func(c *config)
 		why        string
 	}{
-		{"no STARTTLS", "starttls", func(k *mailSink, _ *config) { k.extensions = "AUTH PLAIN" }, "does not offer STARTTLS"},
-		{"STARTTLS refused", "starttls", func(k *mailSink, _ *config) {
-			k.on(func(command string) string {
+		{"no STARTTLS", "starttls", offers("AUTH PLAIN"), trusted, "does not offer STARTTLS"},
+		{"STARTTLS refused", "starttls", func(k *mailSink) {
+			usual(k)
+			k.reply = func(command string) string {
 				if command == "STARTTLS" {
 					return "454 TLS not available"
 				}
 				return ""
-			})
-		}, "answered 454"},
-		{"a stranger's certificate", "starttls", func(_ *mailSink, c *config) { c.mailRoots = x509.NewCertPool() }, "x509"},
-		{"a stranger's certificate at once", "tls", func(k *mailSink, c *config) { k.implicit, c.mailRoots = true, x509.NewCertPool() }, "x509"},
-		{"another host's certificate", "starttls", func(_ *mailSink, c *config) { c.smtpHost = "localhost" }, "x509"},
-		{"old TLS", "starttls", func(k *mailSink, _ *config) { k.secure.MaxVersion = tls.VersionTLS11 }, "tls"},
-		{"wrong password", "starttls", func(_ *mailSink, c *config) { c.smtpPassword = "wrong" }, "answered 535"},
-		{"no way to sign in", "starttls", func(k *mailSink, _ *config) { k.extensions = "STARTTLS,AUTH CRAM-MD5" }, "neither AUTH PLAIN nor"},
+			}
+		}, trusted, "answered 454"},
+		{"a stranger's certificate", "starttls", usual, func(c *config) { c.mailRoots = x509.NewCertPool() }, "x509"},
+		{"a stranger's certificate at once", "tls", func(k *mailSink) { k.implicit = true }, func(c *config) { c.mailRoots = x509.NewCertPool() }, "x509"},
+		{"another host's certificate", "starttls", usual, func(c *config) { c.smtpHost = "localhost" }, "x509"},
+		{"old TLS", "starttls", func(k *mailSink) {
+			usual(k)
+			k.secure.MinVersion, k.secure.MaxVersion = tls.VersionTLS10, tls.VersionTLS11
+		}, trusted, "tls"},
+		{"wrong password", "starttls", usual, func(c *config) { c.smtpPassword = "wrong" }, "answered 535"},
+		{"no way to sign in", "starttls", offers("STARTTLS,AUTH CRAM-MD5"), trusted, "neither AUTH PLAIN nor"},
 	} {
-		sink := newMailSink(t)
-		sink.extensions = "STARTTLS,AUTH PLAIN"
-		st := newSite(t, sink.settings(c.mode), func(cfg *config) {
-			cfg.smtpUser, cfg.smtpPassword = "kev", "open sesame"
-			c.change(sink, cfg)
-		})
+		sink := newMailSink(t, c.server)
+		st := newSite(t, sink.settings(c.mode), func(cfg *config) { cfg.smtpUser, cfg.smtpPassword = "kev", "open sesame" }, c.change)
 		st.write("alice@example.com")
 		st.pass(0)
 		same(t, c.name, st.count(`select count(*) from outbox where attempts = 1 and last_error like '%' || $1 || '%'`, c.why), 1)
@@ -645,7 +667,7 @@ func TestMailRecipients(t *testing.T) {
 	t.Parallel()
 	sink := newMailSink(t)
 	st := newSite(t, sink.settings("starttls"))
-	for _, to := range []string{"a@example.com\r\nRCPT TO:<b@example.com>", "a@example.com> NOTIFY=NEVER", "a@example.com\n", "a b@example.com", "\x00@example.com"} {
+	for _, to := range []string{"a@example.com\r\nRCPT TO:<b@example.com>", "a@example.com>X=<b@example.com", "a@example.com\n", "a b@example.com", "\x00@example.com"} {
 		st.write(to)
 		st.pass(0)
 		same(t, to, st.waiting(), 0)
@@ -653,7 +675,7 @@ func TestMailRecipients(t *testing.T) {
 	same(t, "connections", sink.heard(""), false)
 	st.write("ünïcode@example.com")
 	st.pass(1)
-	same(t, "to", sink.letters()[0].envelopeTo, "ünïcode@example.com")
+	same(t, "to", sink.letters()[0].envelopeTo+" "+sink.letters()[0].to, "ünïcode@example.com ünïcode@example.com")
 }
 
 // A mail server that is away for a while loses no letter, nor does a server
@@ -761,6 +783,34 @@ func TestManyMailWorkers(t *testing.T) {
 	}
 	same(t, "people", len(got), many)
 	same(t, "letters", len(sink.letters()), many)
+}
+
+// A letter that is being sent holds up no other instance.
+func TestMailWorkersDoNotWait(t *testing.T) {
+	t.Parallel()
+	sink := newMailSink(t)
+	first := newSite(t, sink.settings("off"))
+	second := newSite(t, sink.settings("off"), func(c *config) { c.databaseURL, c.secretKey = first.cfg.databaseURL, first.cfg.secretKey })
+	release := make(chan struct{})
+	sink.on(func(command string) string {
+		if strings.HasPrefix(command, "RCPT TO:<slow@") {
+			<-release
+		}
+		return ""
+	})
+	first.write("slow@example.com")
+	first.write("alice@example.com")
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_, _ = first.sendDueMail(t.Context())
+	}()
+	wait(t, "the slow letter", func() bool { return sink.heard("RCPT TO:<slow@") })
+	second.pass(1)
+	close(release)
+	<-done
+	same(t, "letters", len(sink.letters()), 2)
+	same(t, "left", first.waiting(), 0)
 }
 
 func TestMailWorkerWakes(t *testing.T) {

@@ -17,6 +17,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -46,6 +47,9 @@ Usage: chatter [COMMAND]
   admin promote NAME           make an account an admin
   admin list                   list the admins
   media import --from DIR      copy the older service's upload folders into the storage
+  media verify [--repair]      check every stored file by its checksum, and mend what can be mended
+  nas test                     try everything that the server does with the NAS
+  nas sync [--back]            move what waits to the NAS, or copy everything back from it
   comments export FILE         write every comment into a file of JSON; - is the standard output
   comments import FILE         add the comments of such a file that are not there yet
   move-url OLD NEW             move a renamed page's likes, comments and views
@@ -107,6 +111,12 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return withServer(ctx, cfg, log, func(s *server) error { return s.adminCommand(ctx, args, stdout) })
 	case command == "media" && len(args) == 3 && args[0] == "import" && args[1] == "--from":
 		return withServer(ctx, cfg, log, func(s *server) error { return s.importMedia(ctx, args[2], stdout) })
+	case command == "media" && (slices.Equal(args, []string{"verify"}) || slices.Equal(args, []string{"verify", "--repair"})):
+		return withServer(ctx, cfg, log, func(s *server) error { return s.verifyMedia(ctx, len(args) == 2, stdout) })
+	case command == "nas" && slices.Equal(args, []string{"test"}):
+		return testNAS(ctx, cfg.nas, stdout)
+	case command == "nas" && (slices.Equal(args, []string{"sync"}) || slices.Equal(args, []string{"sync", "--back"})):
+		return withServer(ctx, cfg, log, func(s *server) error { return s.syncNAS(ctx, len(args) == 2, stdout) })
 	case command == "comments":
 		return withServer(ctx, cfg, log, func(s *server) error { return s.commentsCommand(ctx, args, os.Stdin, stdout) })
 	case command == "move-url" && len(args) == 2:
@@ -170,11 +180,11 @@ func withServer(ctx context.Context, cfg config, log *slog.Logger, do func(s *se
 			return err
 		}
 		defer db.Close()
-		st, err := openStorage(cfg.uploadDir)
+		st, err := openStorage(cfg, log)
 		if err != nil {
 			return err
 		}
-		return do(&server{cfg: cfg, db: db, storage: st, hasher: newHasher(19456, 2), now: time.Now, log: log})
+		return do(&server{cfg: cfg, db: db, storage: st, hasher: newHasher(19456, 2), now: time.Now, log: log, decoding: make(chan struct{}, maxDecoding)})
 	})
 }
 
@@ -200,7 +210,7 @@ func openMigrated(ctx context.Context, dsn string, log *slog.Logger) (*pgxpool.P
 func serve(ctx context.Context, cfg config, stdout io.Writer, log *slog.Logger) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	st, err := openStorage(cfg.uploadDir)
+	st, err := openStorage(cfg, log)
 	if err != nil {
 		return err
 	}
@@ -295,9 +305,13 @@ func (s *server) announce(ctx context.Context, addr net.Addr, database string, s
 		return err
 	}
 	s.log.Info("started", "version", version(), "address", addr.String(), "production", s.cfg.production, "public_url", s.cfg.publicURL,
-		"site_url", s.cfg.siteURL, "database", database, "uploads", s.cfg.uploadDir, "allowed_origins", s.cfg.allowedOrigins,
+		"site_url", s.cfg.siteURL, "database", database, "uploads", s.cfg.uploadDir, "nas", s.cfg.nas.host, "allowed_origins", s.cfg.allowedOrigins,
 		"trusted_proxies", s.cfg.trustedProxies, "cookie_domain", s.cfg.cookieDomain, "mail", s.cfg.mailRoute(), "rate_limits", !s.cfg.testing)
-	fmt.Fprintf(stdout, "Chatter listens on %s\n  database: %s\n  storage:  %s\n  mail:     %s\n", s.cfg.publicURL, database, s.cfg.uploadDir, s.cfg.mailRoute())
+	storage := s.cfg.uploadDir
+	if s.storage.nas != nil {
+		storage = fmt.Sprintf("%s on %s, and %s while it is away", s.cfg.nas.share, s.cfg.nas.host, storage)
+	}
+	fmt.Fprintf(stdout, "Chatter listens on %s\n  database: %s\n  storage:  %s\n  mail:     %s\n", s.cfg.publicURL, database, storage, s.cfg.mailRoute())
 	if admins == 0 {
 		fmt.Fprintf(stdout, "  No admin yet; make one with: %s admin create NAME EMAIL\n", os.Args[0])
 	}

@@ -175,7 +175,7 @@ func newSite(t testing.TB, change ...func(c *config)) *site {
 		t.Fatal(err)
 	}
 	t.Cleanup(db.Close)
-	storage, err := openStorage(cfg.uploadDir)
+	storage, err := openStorage(cfg, log)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -778,13 +778,18 @@ func markdownURL(raw string, schemes ...string) (address string, external, ok bo
 		}
 		external = scheme != "mailto"
 	}
-	address = notInHref.ReplaceAllStringFunc(raw, func(s string) string {
+	return html.EscapeString(percentEncoded(raw)), external, !strings.ContainsFunc(raw, unicode.IsControl)
+}
+
+// percentEncoded encodes what may not stand in an address; what is encoded
+// already stays.
+func percentEncoded(raw string) string {
+	return notInHref.ReplaceAllStringFunc(raw, func(s string) string {
 		if s[0] == '%' && len(s) == 3 {
 			return s
 		}
 		return url.PathEscape(s)
 	})
-	return html.EscapeString(address), external, !strings.ContainsFunc(raw, unicode.IsControl)
 }
 
 // unescapeMarkdown decodes backslash escapes and character references.

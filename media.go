@@ -2,12 +2,10 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
-	"image"
-	_ "image/gif"
-	_ "image/jpeg"
-	_ "image/png"
 	"io"
 	"io/fs"
 	"mime"
@@ -22,7 +20,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
-	_ "golang.org/x/image/webp"
 )
 
 // uploadKind is what may be uploaded to one place.
@@ -31,7 +28,7 @@ type uploadKind struct {
 	folder string                                          // of the storage
 	limit  int64                                           // bytes
 	types  map[string]string                               // media type by extension
-	check  func(extension string, content io.Reader) error // reads as much as it needs
+	check  func(extension string, content io.Reader) error // reads as much as it needs; nil: whoever asked does it
 }
 
 var fileUploads = uploadKind{
@@ -45,7 +42,7 @@ var fileUploads = uploadKind{
 }
 
 var imageUploads = uploadKind{
-	fields: []string{"image", "file"}, folder: imageFolder, limit: 10 << 20, types: imageTypes, check: checkImageHead,
+	fields: []string{"image", "file"}, folder: imageFolder, limit: 10 << 20, types: imageTypes,
 }
 
 // imageTypes are the media types of pictures, by extension.
@@ -75,54 +72,42 @@ func checkFileHead(extension string, content io.Reader) error {
 	return nil
 }
 
-// maxPixels bounds what a browser has to decode for one picture.
-const maxPixels = 100_000_000
+// upload is a file that was taken in and has no row yet.
+type upload struct {
+	*staged
+	name, original, mediaType string
+	fields                    map[string]string // the form's texts
+}
 
-func checkImageHead(extension string, content io.Reader) error {
-	want := strings.TrimPrefix(imageTypes[extension], "image/")
-	if want == "svg+xml" {
-		head, err := io.ReadAll(io.LimitReader(content, headSize))
-		if err != nil {
-			return err
-		}
-		if bytes.IndexByte(head, 0) >= 0 || !bytes.Contains(bytes.ToLower(head), []byte("<svg")) {
-			return fail(http.StatusBadRequest, "The file is named .svg but is no SVG picture")
-		}
-		return nil
-	}
-	// Before its size a photo can have any amount of other data.
-	config, format, err := image.DecodeConfig(content)
-	if err != nil || format != want {
-		return fail(http.StatusBadRequest, "The file is named %s but is no such picture", extension)
-	}
-	if config.Width*config.Height > maxPixels {
-		return fail(http.StatusBadRequest, "The picture has %d × %d pixels; at most 100 million are taken", config.Width, config.Height)
+// id is what the browser calls the upload, or nil.
+func (up upload) id() *string {
+	if id := truncate(up.fields["upload_id"], 100); id != "" {
+		return &id
 	}
 	return nil
 }
 
-// upload is a stored file that has no row yet.
-type upload struct {
-	name, original, mediaType string
-	size                      int64
-	fields                    map[string]string // the form's texts
+// finish drops what has found no place, if there is something.
+func (up upload) finish() {
+	if up.staged != nil {
+		up.drop()
+	}
 }
 
 // uploadTexts are the fields of an upload's form beside the file.
-var uploadTexts = []string{"title", "description", "caption"}
+var uploadTexts = []string{"title", "description", "caption", "upload_id"}
 
-// receive streams the file of a multipart form (RFC 7578) into the storage.
-// The caller removes the file again when it can't make its row.
-func (s *server) receive(w http.ResponseWriter, r *http.Request, kind uploadKind) (up upload, err error) {
-	sent := r.Body
-	r.Body = http.MaxBytesReader(w, sent, kind.limit+maxBody)
+// receive takes in the file of a multipart form (RFC 7578). The texts beside it
+// are noted in typed too, also when the file is refused: a page shows them
+// again. The caller finishes the upload.
+func (s *server) receive(w http.ResponseWriter, r *http.Request, kind uploadKind, typed *input) (up upload, err error) {
+	// More than is taken: most clients read the answer only after they have sent
+	// everything.
+	r.Body = http.MaxBytesReader(w, r.Body, 4*kind.limit)
 	defer func() {
-		if err != nil && up.name != "" {
-			s.removeStored(kind.folder, up.name)
-		}
 		if err != nil {
-			// Most clients read the answer only after they have sent everything.
-			_, _ = io.CopyN(io.Discard, sent, 4*kind.limit)
+			up.finish()
+			_, _ = io.Copy(io.Discard, r.Body)
 		}
 	}()
 	form, err := r.MultipartReader()
@@ -130,41 +115,52 @@ func (s *server) receive(w http.ResponseWriter, r *http.Request, kind uploadKind
 		return up, invalid(fault{[]string{"body", kind.fields[0]}, "Send the file as multipart/form-data in the field " + kind.fields[0], "missing"})
 	}
 	up.fields = map[string]string{}
+	var refusal error // of the file
 	for parts := 0; ; parts++ {
 		part, err := form.NextPart()
 		if err == io.EOF { // wrapped, it is an end inside a part
 			break
 		}
 		if err != nil {
-			return up, cutUpload(err, kind)
+			return up, cmp.Or(refusal, cutUpload(err, kind))
 		}
 		if parts > 20 {
 			return up, fail(http.StatusBadRequest, "The form has too many fields")
 		}
 		switch {
 		case slices.Contains(kind.fields, part.FormName()) && part.FileName() != "":
-			if up.name != "" {
+			if up.staged != nil {
 				return up, fail(http.StatusBadRequest, "Send one file at a time")
 			}
-			if err := s.receiveFile(part, kind, &up); err != nil {
-				return up, err
+			if refusal == nil {
+				refusal = s.receiveFile(part, kind, &up)
 			}
 		case slices.Contains(uploadTexts, part.FormName()):
-			text, err := io.ReadAll(part)
+			text, err := io.ReadAll(io.LimitReader(part, maxBody))
 			if err != nil {
 				return up, cutUpload(err, kind)
+			}
+			if len(text) == maxBody {
+				return up, fail(http.StatusBadRequest, "%s is too long", human(part.FormName()))
 			}
 			if !isPlain(string(text)) {
 				return up, invalid(fault{[]string{"body", part.FormName()}, human(part.FormName()) + " must be valid UTF-8 without NUL", "value_error"})
 			}
 			up.fields[part.FormName()] = string(text)
+			typed.setValues(url.Values{part.FormName(): {string(text)}})
 		}
 	}
-	if up.name == "" {
+	if refusal != nil {
+		return up, refusal
+	}
+	if up.staged == nil {
 		return up, invalid(fault{[]string{"body", kind.fields[0]}, "Choose a file to upload", "missing"})
 	}
 	return up, nil
 }
+
+// formInput is an input that nothing was typed into yet.
+func formInput() *input { return &input{where: "body", fields: map[string]json.RawMessage{}} }
 
 // cutUpload is the answer when a form can't be read to its end: it is too large,
 // or it ended early.
@@ -176,10 +172,10 @@ func cutUpload(err error, kind uploadKind) error {
 	return fail(http.StatusBadRequest, "The upload ended before it was whole")
 }
 
-// receiveFile stores one file of a form, when it is of the right kind.
+// receiveFile takes in one file of a form, when it is of the right kind.
 func (s *server) receiveFile(part *multipart.Part, kind uploadKind, up *upload) error {
-	original := cleanName(part.FileName())
-	extension := strings.ToLower(path.Ext(original))
+	up.original = cleanName(part.FileName())
+	extension := strings.ToLower(path.Ext(up.original))
 	mediaType, known := kind.types[extension]
 	if !known {
 		var all []string
@@ -190,21 +186,7 @@ func (s *server) receiveFile(part *multipart.Part, kind uploadKind, up *upload) 
 		return fail(http.StatusBadRequest, "Files of this kind are not taken; allowed: %s", strings.Join(all, " "))
 	}
 	source := &sourceReader{r: part}
-	var head bytes.Buffer // what the check has read
-	content := io.MultiReader(&head, source)
-	if n, err := io.CopyN(&head, source, 1); n == 0 && err == io.EOF {
-		return fail(http.StatusBadRequest, "The file is empty")
-	}
-	checked := io.MultiReader(bytes.NewReader(head.Bytes()), io.TeeReader(source, &head))
-	err := kind.check(extension, checked)
-	if source.err != nil {
-		return cutUpload(source.err, kind)
-	}
-	if err != nil {
-		return err
-	}
-	name := newName(extension)
-	size, err := s.storage.save(kind.folder, name, content, kind.limit)
+	file, err := s.storage.stage(kind.folder, source, kind.limit)
 	switch {
 	case errors.Is(err, errTooLarge):
 		return fail(http.StatusBadRequest, "The file is too large: at most %s are taken", formatSize(kind.limit))
@@ -213,8 +195,14 @@ func (s *server) receiveFile(part *multipart.Part, kind uploadKind, up *upload) 
 	case err != nil:
 		return err
 	}
-	up.name, up.original, up.mediaType, up.size = name, original, mediaType, size
-	return nil
+	up.staged, up.name, up.mediaType = file, newName(extension), mediaType
+	if file.size == 0 {
+		return fail(http.StatusBadRequest, "The file is empty")
+	}
+	if kind.check == nil {
+		return nil
+	}
+	return kind.check(extension, io.NewSectionReader(file, 0, file.size))
 }
 
 // sourceReader remembers that reading failed, to tell a client that went away
@@ -264,100 +252,91 @@ func (f projectFile) Size() string { return formatSize(f.FileSize) }
 const (
 	fileColumns = `id, filename, original_filename, file_size, file_type, description, uploaded_at`
 	listFiles   = `select ` + fileColumns + ` from project_file where project_id = $1 order by uploaded_at desc, id desc`
-	deleteFile  = `delete from project_file where project_id = $1 and id = $2 returning filename`
+	deleteFile  = `delete from project_file where project_id = $1 and id = $2`
 )
 
-// keepUpload makes the row of an upload. A client that leaves now must not cut
-// the commit off, after which nobody could tell whether the file has a row.
-func (s *server) keepUpload(r *http.Request, p project, do func(ctx context.Context, tx pgx.Tx) error) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), s.cfg.promptness)
+// keepUpload places an upload and makes its row. A client that leaves now must
+// not cut the commit off, after which nobody could tell whether the file has a
+// row.
+func (s *server) keepUpload(r *http.Request, p project, folder string, up upload, do func(ctx context.Context, tx pgx.Tx) error) error {
+	ctx := context.WithoutCancel(r.Context())
+	if err := s.place(ctx, up.staged, folder, up.name); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.promptness)
 	defer cancel()
-	return s.onProject(ctx, p, func(tx pgx.Tx) error { return do(ctx, tx) })
+	err := s.onProject(ctx, p, func(tx pgx.Tx) error {
+		if err := s.withinQuota(ctx, tx, p.AuthorID, up.size); err != nil {
+			return err
+		}
+		return do(ctx, tx)
+	})
+	if err != nil {
+		s.discard(folder, up.name)
+	}
+	if constraint, _ := violates(err); strings.HasSuffix(constraint, "_upload_key") {
+		err = fail(http.StatusConflict, "This upload was sent twice; it is there once")
+	}
+	return err
+}
+
+// withinQuota refuses what would be more than one person may store. It holds up
+// that person's other uploads until the transaction ends.
+func (s *server) withinQuota(ctx context.Context, tx pgx.Tx, userID int, more int64) error {
+	if s.cfg.uploadQuota == 0 {
+		return nil
+	}
+	// Before the sum, which sees what is committed when its statement starts.
+	if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock(hashtext('upload quota'), $1)`, userID); err != nil {
+		return err
+	}
+	var used int64
+	if err := tx.QueryRow(ctx, `
+		select coalesce((select sum(f.file_size) from project p join project_file f on f.project_id = p.id where p.author_id = $1), 0)
+		     + coalesce((select sum(m.size) from project p join project_image i on i.project_id = p.id
+		                 join media_file m on m.folder = $2 and m.name = i.filename where p.author_id = $1), 0)`, userID, imageFolder).Scan(&used); err != nil {
+		return err
+	}
+	if used+more > s.cfg.uploadQuota {
+		return fail(http.StatusBadRequest, "Your files and pictures take %s of the %s that one person may store, so that this one does not fit; delete some that you no longer need",
+			formatSize(used), formatSize(s.cfg.uploadQuota))
+	}
+	return nil
 }
 
 // addFile stores an uploaded file and its row.
-func (s *server) addFile(w http.ResponseWriter, r *http.Request, p project) (projectFile, error) {
-	up, err := s.receive(w, r, fileUploads)
+func (s *server) addFile(w http.ResponseWriter, r *http.Request, p project, typed *input) (projectFile, error) {
+	up, err := s.receive(w, r, fileUploads, typed)
 	if err != nil {
 		return projectFile{}, err
+	}
+	defer up.finish()
+	const again = `select ` + fileColumns + ` from project_file where project_id = $1 and upload_id = $2`
+	if f, err := one[projectFile](r.Context(), s.db, again, p.ID, up.id()); !errors.Is(err, pgx.ErrNoRows) {
+		return f, err
 	}
 	title, description := strings.TrimSpace(up.fields["title"]), strings.TrimSpace(up.fields["description"])
 	if title != "" && description != "" {
 		title += ": "
 	}
 	var f projectFile
-	err = s.keepUpload(r, p, func(ctx context.Context, tx pgx.Tx) (err error) {
+	err = s.keepUpload(r, p, fileFolder, up, func(ctx context.Context, tx pgx.Tx) (err error) {
 		f, err = one[projectFile](ctx, tx, `
-			insert into project_file (project_id, filename, original_filename, file_size, file_type, description)
-			values ($1, $2, $3, $4, $5, nullif($6, '')) returning `+fileColumns,
-			p.ID, up.name, up.original, up.size, up.mediaType, truncate(title+description, 5000))
+			insert into project_file (project_id, filename, original_filename, file_size, file_type, description, upload_id)
+			values ($1, $2, $3, $4, $5, nullif($6, ''), $7) returning `+fileColumns,
+			p.ID, up.name, up.original, up.size, up.mediaType, truncate(title+description, 5000), up.id())
 		return err
 	})
-	if err != nil {
-		s.removeStored(fileFolder, up.name)
-	}
 	return f, err
 }
 
 // postFile answers with the uploaded file.
 func (s *server) postFile(w http.ResponseWriter, r *http.Request, v viewer, p project) error {
-	f, err := s.addFile(unhurried(w, r), r, p)
+	f, err := s.addFile(unhurried(w, r), r, p, formInput())
 	if err != nil {
 		return err
 	}
 	return writeJSON(w, http.StatusCreated, f)
-}
-
-// projectImage is an uploaded picture of a project.
-type projectImage struct {
-	ID               int       `json:"id"`
-	Filename         string    `json:"filename"` // in the storage
-	OriginalFilename string    `json:"original_filename"`
-	DisplayOrder     int       `json:"display_order"`
-	Caption          *string   `json:"caption"`
-	UploadedAt       time.Time `json:"uploaded_at"`
-	ImageURL         string    `json:"image_url" db:"-"`
-}
-
-const (
-	imageColumns = `id, filename, original_filename, display_order, caption, uploaded_at`
-	listImages   = `select ` + imageColumns + ` from project_image where project_id = $1 order by display_order, id`
-	deleteImage  = `delete from project_image where project_id = $1 and id = $2 returning filename`
-)
-
-// addImage stores an uploaded picture and its row. A project's first picture
-// becomes its primary one.
-func (s *server) addImage(w http.ResponseWriter, r *http.Request, p project) (projectImage, error) {
-	up, err := s.receive(w, r, imageUploads)
-	if err != nil {
-		return projectImage{}, err
-	}
-	var made projectImage
-	err = s.keepUpload(r, p, func(ctx context.Context, tx pgx.Tx) (err error) {
-		made, err = one[projectImage](ctx, tx, `
-			insert into project_image (project_id, filename, original_filename, caption, display_order)
-			values ($1, $2, $3, nullif($4, ''), (select coalesce(max(display_order) + 1, 0) from project_image where project_id = $1))
-			returning `+imageColumns, p.ID, up.name, up.original, truncate(strings.TrimSpace(up.fields["caption"]), 500))
-		if err == nil {
-			_, err = tx.Exec(ctx, `update project set primary_image_id = $2 where id = $1 and primary_image_id is null`, p.ID, made.ID)
-		}
-		return err
-	})
-	if err != nil {
-		s.removeStored(imageFolder, up.name)
-		return projectImage{}, err
-	}
-	made.ImageURL = s.imageURL(p.ID, made.ID)
-	return made, nil
-}
-
-// postImage answers with the uploaded picture.
-func (s *server) postImage(w http.ResponseWriter, r *http.Request, v viewer, p project) error {
-	image, err := s.addImage(unhurried(w, r), r, p)
-	if err != nil {
-		return err
-	}
-	return writeJSON(w, http.StatusCreated, image)
 }
 
 // listProjectImages answers a project's pictures.
@@ -397,9 +376,8 @@ func (s *server) putPrimary(w http.ResponseWriter, r *http.Request, v viewer, p 
 // dropUpload deletes a file's or a picture's row, and then its bytes. When the
 // primary picture goes, the next one takes its place.
 func (s *server) dropUpload(ctx context.Context, what, folder, sql string, p project, id int) error {
-	var name string
 	if err := s.onProject(ctx, p, func(tx pgx.Tx) error {
-		err := tx.QueryRow(ctx, sql, p.ID, id).Scan(&name)
+		err := changesOne(tx.Exec(ctx, sql, p.ID, id))
 		if err == nil && folder == imageFolder {
 			_, err = tx.Exec(ctx, `
 				update project set primary_image_id = (select id from project_image where project_id = $1 order by display_order, id limit 1)
@@ -409,7 +387,7 @@ func (s *server) dropUpload(ctx context.Context, what, folder, sql string, p pro
 	}); err != nil {
 		return err
 	}
-	s.removeStored(folder, name)
+	s.tidy(ctx)
 	return nil
 }
 
@@ -426,27 +404,6 @@ func (s *server) deletedUpload(what, folder, sql string) withProject {
 		w.WriteHeader(http.StatusNoContent)
 		return nil
 	}
-}
-
-// serveImage answers a picture of a project itself.
-func (s *server) serveImage(w http.ResponseWriter, r *http.Request, v viewer, p project) error {
-	id, err := pathID(r, "id")
-	if err != nil {
-		return err
-	}
-	ctx, cancel := s.promptly(r)
-	defer cancel()
-	var name string
-	err = s.db.QueryRow(ctx, `select filename from project_image where project_id = $1 and id = $2`, p.ID, id).Scan(&name)
-	if err := orNotFound(err, "Image"); err != nil {
-		return err
-	}
-	if p.published() {
-		// What a cache keeps for everybody must not hold one person's cookies.
-		w.Header().Set("Cache-Control", "public, max-age=300")
-		w.Header().Del("Set-Cookie")
-	}
-	return s.serveStored(w, r, imageFolder, name, imageTypes[path.Ext(name)], "Image")
 }
 
 // serveFile answers a file of a project, to be saved under its own name.
@@ -469,7 +426,7 @@ func (s *server) serveFile(w http.ResponseWriter, r *http.Request, v viewer, p p
 // §14). Stored bytes never change, so that their name is a strong ETag. What
 // people upload can never act as a page of this server.
 func (s *server) serveStored(w http.ResponseWriter, r *http.Request, folder, name, mediaType, what string) error {
-	f, info, err := s.storage.open(folder, name)
+	f, err := s.storage.open(r.Context(), folder, name)
 	if errors.Is(err, fs.ErrNotExist) {
 		s.log.Error("a stored file is missing", "folder", folder, "name", name)
 		return fail(http.StatusNotFound, "%s not found in storage", what)
@@ -483,12 +440,19 @@ func (s *server) serveStored(w http.ResponseWriter, r *http.Request, folder, nam
 	h.Set("Content-Security-Policy", "sandbox; default-src 'none'; style-src 'unsafe-inline'")
 	h.Set("ETag", `"`+name+`"`)
 	refusal := &refusalWriter{ResponseWriter: unhurried(w, r)}
-	http.ServeContent(refusal, r, "", info.ModTime(), f)
+	http.ServeContent(refusal, r, "", f.modified, f)
+	if f.failed != nil {
+		// The status is sent: only a broken connection tells that this is not all.
+		if r.Context().Err() == nil {
+			infoOf(r).err = f.failed
+		}
+		panic(http.ErrAbortHandler)
+	}
 	switch refusal.status {
 	case 0:
 		return nil
 	case http.StatusRequestedRangeNotSatisfiable:
-		return fail(refusal.status, "The file has %d bytes; the range asked for is not among them", info.Size())
+		return fail(refusal.status, "The file has %d bytes; the range asked for is not among them", f.size)
 	}
 	return fail(refusal.status, "The file is not in the state that the request asks for")
 }

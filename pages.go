@@ -56,6 +56,8 @@ func (s *server) addPages(page, slowPage func(pattern string, h handler)) {
 
 	page("GET    /account", s.despite(mustVerify, s.showAccount))
 	page("POST   /account/update", s.despite(mustVerify, s.sendAccount))
+	slowPage("POST /account/picture", s.despite(mustVerify, s.sendPicture))
+	page("POST   /account/picture/delete", s.despite(mustVerify, s.sendPictureRemoval))
 	page("POST   /account/change-password", s.despite(mustVerify, s.sendPassword))
 	page("POST   /account/verify-email", s.despite(mustVerify, s.sendResend))
 	page("GET    /account/two-factor", s.despite(mustEnroll|mustVerify, s.showTwoFactor))
@@ -65,6 +67,7 @@ func (s *server) addPages(page, slowPage func(pattern string, h handler)) {
 	page("POST   /account/delete", s.despite(mustEnroll|mustVerify, s.sendDeletion))
 
 	page("GET    /admin", s.admin(s.showUsersPage))
+	page("GET    /admin/storage", s.admin(s.showStorage))
 	page("GET    /admin/users/{id}", s.admin(s.showUserPage))
 	page("POST   /admin/users/{id}/{action}", s.admin(s.sendUserAction("")))
 	page("POST   /admin/force-password-reset/{id}", s.admin(s.sendUserAction("force-reset")))
@@ -146,15 +149,11 @@ func staticPath(name string) (string, error) {
 	return "/static/" + name + "?v=" + hash, nil
 }
 
-// serveStatic answers a file of static/; /favicon.ico is the one icon there is,
-// and /embed.js has an address that sites can rely on.
+// serveStatic answers a file of static/; /favicon.ico is the one icon there is.
 func (s *server) serveStatic(w http.ResponseWriter, r *http.Request) error {
 	name := r.PathValue("file")
-	switch r.URL.Path {
-	case "/favicon.ico":
+	if r.URL.Path == "/favicon.ico" {
 		name = "favicon.svg"
-	case "/embed.js":
-		name = "embed.js"
 	}
 	hash, known := staticHashes[name]
 	if !known {

@@ -83,7 +83,7 @@ func TestFromRegisteringToAPublishedProject(t *testing.T) {
 	ada.submit(glue, url.Values{"title": {"Glue well"}, "content": {"Glue it well."}}).redirects(editor)
 	ada.submit(glue, url.Values{"action": {"up"}}).redirects(editor)
 	ada.submit(glue, url.Values{"action": {"up"}}).redirects(editor) // it is the first already
-	second := page.find(`<img src="/api/projects/\d+/images/(\d+)/file" alt="detail.png"`)
+	second := page.find(`<img src="/api/projects/\d+/images/(\d+)/file"[^>]* alt="detail.png"`)
 	ada.submit(editor+"/images/"+second, url.Values{"caption": {"The gripper"}}).redirects(editor)
 	ada.submit(editor+"/images/"+second, url.Values{"action": {"primary"}}).redirects(editor)
 	link := page.find(`action="(/projects/\d+/edit/links/\d+)"`)

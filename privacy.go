@@ -46,8 +46,6 @@ func (s *server) deleteAccount(ctx context.Context, v viewer, in *input, c clien
 // likes, reports, comments, projects and files. Comments that others have
 // answered stay without text and author. The last admin can't go.
 func (s *server) forget(ctx context.Context, userID int) error {
-	var gone droppedFiles
-	var picture *string
 	err := pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
 		admins, err := lockAdmins(ctx, tx)
 		if err != nil {
@@ -57,7 +55,7 @@ func (s *server) forget(ctx context.Context, userID int) error {
 			return fail(http.StatusBadRequest, "This is the last admin; make somebody else an admin first")
 		}
 		var username, email string
-		if err := tx.QueryRow(ctx, `select username, email, profile_picture from "user" where id = $1 for update`, userID).Scan(&username, &email, &picture); err != nil {
+		if err := tx.QueryRow(ctx, `select username, email from "user" where id = $1 for update`, userID).Scan(&username, &email); err != nil {
 			return orNotFound(err, "User")
 		}
 		rows, err := tx.Query(ctx, `select id from project where author_id = $1`, userID)
@@ -68,11 +66,13 @@ func (s *server) forget(ctx context.Context, userID int) error {
 		if err != nil {
 			return err
 		}
-		if gone, err = dropProjects(ctx, tx, projects...); err != nil {
+		if err := dropProjects(ctx, tx, projects...); err != nil {
 			return err
 		}
 		// What the takeover of an older database set aside.
-		if _, err := tx.Exec(ctx, `delete from merged_row where row_data->'user_id' = to_jsonb($1::integer) or table_name = 'user' and row_id = $1`, userID); err != nil {
+		if _, err := tx.Exec(ctx, `
+			delete from merged_row where row_data->'user_id' = to_jsonb($1::integer) or row_data->'author_id' = to_jsonb($1::integer)
+				or table_name = 'user' and row_id = $1`, userID); err != nil {
 			return err
 		}
 		if _, err := tx.Exec(ctx, `delete from "user" where id = $1`, userID); err != nil {
@@ -80,13 +80,10 @@ func (s *server) forget(ctx context.Context, userID int) error {
 		}
 		return s.sendMail(ctx, tx, email, "account-deleted", map[string]any{"Username": username})
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		s.tidy(ctx)
 	}
-	s.removeStored(fileFolder, gone.files...)
-	s.removeStored(imageFolder, gone.images...)
-	s.removeStored(pictureFolder, deref(picture))
-	return nil
+	return err
 }
 
 // lockAdmins returns the ids of the active admins and holds their rows, always
@@ -142,12 +139,17 @@ var exported = []struct{ file, query string }{
 	{"account.json", `select id, username, firstname, lastname, date_of_birth, email, pending_email, email_verified, status, type, created_at, updated_at,
 		last_login, force_password_reset, profile_picture, location, bio, totp_confirmed_at, terms_version, terms_accepted_at from "user" where id = $1`},
 	{"sessions.json", `select id::varchar, created_at, last_seen_at, ip_address, user_agent from session where user_id = $1 order by created_at`},
-	{"audit_log.json", `select action, field_changed, old_value, new_value, changed_by = user_id as by_yourself, changed_at, ip_address, user_agent
+	// Where an admin sat who did something is the admin's affair.
+	{"audit_log.json", `select action, field_changed, old_value, new_value, changed_by = user_id as by_yourself, changed_at,
+		case when changed_by is null or changed_by = user_id then ip_address end as ip_address,
+		case when changed_by is null or changed_by = user_id then user_agent end as user_agent
 		from accountlog where user_id = $1 order by id`},
 	{"comments.json", `select id, url, entity_type, entity_id, parent_comment_id, content, created_at, edited_at, is_removed, removed_at, is_hidden, like_count,
 		(select coalesce(jsonb_agg(jsonb_build_object('content', o.content, 'edited_at', o.edited_at) order by o.id), '[]') from commentversion o where o.comment_id = comment.id) as versions
 		from comment where user_id = $1 order by id`},
 	{"likes.json", `select url, entity_type, entity_id, created_at from "like" where user_id = $1 order by id`},
+	{"reports.json", `select comment_id, reason, details, created_at from comment_report where user_id = $1 order by id`},
+	{"warnings.json", `select comment_id, text, created_at, seen_at from warning where user_id = $1 order by id`},
 	{"comment_likes.json", `select comment_id, created_at from commentlike where user_id = $1 order by id`},
 }
 
@@ -157,7 +159,7 @@ func (s *server) exportMe(w http.ResponseWriter, r *http.Request, v viewer) erro
 	ctx, cancel := s.promptly(r)
 	defer cancel()
 	files := map[string][]byte{}
-	var projects []projectDetail
+	var projects []exportedProject
 	for _, part := range exported {
 		rows, err := s.db.Query(ctx, part.query, v.ID)
 		if err != nil {
@@ -184,7 +186,11 @@ func (s *server) exportMe(w http.ResponseWriter, r *http.Request, v viewer) erro
 		if err != nil {
 			return err
 		}
-		projects = append(projects, d)
+		entries, err := s.archiveEntries(r.Context(), d, true)
+		if err != nil {
+			return err
+		}
+		projects = append(projects, exportedProject{d, entries})
 	}
 	h := w.Header()
 	h.Set("Content-Type", "application/zip")
@@ -192,7 +198,7 @@ func (s *server) exportMe(w http.ResponseWriter, r *http.Request, v viewer) erro
 	if r.Method == http.MethodHead {
 		return nil
 	}
-	if err := s.writeExport(unhurried(w, r), v, files, projects); err != nil {
+	if err := s.writeExport(r.Context(), unhurried(w, r), v, files, projects); err != nil {
 		// The status is sent: only a broken connection tells that the ZIP is not whole.
 		infoOf(r).err = err
 		panic(http.ErrAbortHandler)
@@ -200,9 +206,15 @@ func (s *server) exportMe(w http.ResponseWriter, r *http.Request, v viewer) erro
 	return nil
 }
 
+// exportedProject is a project with its files on their way into an export.
+type exportedProject struct {
+	projectDetail
+	entries map[string]archiveEntry
+}
+
 // writeExport writes the parts of an export, then each project as its own ZIP
 // has it.
-func (s *server) writeExport(w http.ResponseWriter, v viewer, files map[string][]byte, projects []projectDetail) error {
+func (s *server) writeExport(ctx context.Context, w http.ResponseWriter, v viewer, files map[string][]byte, projects []exportedProject) error {
 	archive := newArchive(w)
 	write := func(name string, content []byte) error {
 		entry, err := archive.CreateHeader(&zip.FileHeader{Name: name, Method: zip.Deflate, Modified: s.now()})
@@ -216,34 +228,35 @@ func (s *server) writeExport(w http.ResponseWriter, v viewer, files map[string][
 			return err
 		}
 	}
-	for _, d := range projects {
+	for _, p := range projects {
+		d := p.projectDetail
 		dir := fmt.Sprintf("projects/%d_%s/", d.ID, strings.TrimSuffix(zipName(d.Title), "_project.zip"))
 		content, err := json.MarshalIndent(d, "", "  ")
 		if err == nil {
 			err = write(dir+"project.json", content)
 		}
 		if err == nil {
-			err = s.writeProject(archive, dir, d, s.archiveEntries(d))
+			err = s.writeProject(ctx, archive, dir, d, p.entries)
 		}
 		if err != nil {
 			return err
 		}
 	}
-	if err := s.writePicture(archive, v); err != nil {
+	if err := s.writePicture(ctx, archive, v); err != nil {
 		return err
 	}
 	return archive.Close()
 }
 
 // writePicture writes the viewer's profile picture, if there is one.
-func (s *server) writePicture(archive *zip.Writer, v viewer) error {
-	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.promptness)
+func (s *server) writePicture(ctx context.Context, archive *zip.Writer, v viewer) error {
+	look, cancel := context.WithTimeout(ctx, s.cfg.promptness)
 	defer cancel()
-	a, err := s.loadAccount(ctx, v.ID)
+	a, err := s.loadAccount(look, v.ID)
 	if err != nil || a.ProfilePicture == nil {
 		return err
 	}
-	err = s.copyStored(archive, pictureFolder, *a.ProfilePicture, "profile_picture"+filepath.Ext(*a.ProfilePicture), a.UpdatedAt)
+	err = s.copyStored(ctx, archive, pictureFolder, *a.ProfilePicture, "profile_picture"+filepath.Ext(*a.ProfilePicture), a.UpdatedAt)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -259,6 +272,8 @@ func (s *server) cleanUp(ctx context.Context) error {
 	batch.Queue(`delete from mail_token where expires_at <= $1`, now)
 	batch.Queue(`delete from failed_attempt where last_at < $1 and (locked_until is null or locked_until <= $2)`, now.Add(-lockMemory), now)
 	batch.Queue(`update "user" set password_reset_code = null, code_expires_at = null where code_expires_at <= $1`, now)
+	// Only where nobody sends them: a worker gives letters up before.
+	batch.Queue(`delete from outbox where created_at < $1`, now.Add(-2*mailLife))
 	if s.cfg.retentionAudit > 0 {
 		batch.Queue(`delete from accountlog where changed_at < $1`, now.Add(-s.cfg.retentionAudit))
 	}
@@ -287,7 +302,7 @@ func (s *server) legalText(name string) (string, error) {
 	var text bytes.Buffer
 	days := func(d time.Duration) int { return int(d.Hours() / 24) }
 	err = t.Execute(&text, map[string]any{
-		"SiteName": s.cfg.siteName, "SiteURL": s.cfg.siteURL, "PublicURL": s.cfg.publicURL, "AuditDays": days(s.cfg.retentionAudit),
+		"SiteName": s.cfg.siteName, "SiteURL": s.cfg.siteURL, "PublicURL": s.cfg.publicURL, "AuditDays": days(s.cfg.retentionAudit), "IPDays": days(s.cfg.retentionIP),
 		"SessionIdleDays": days(s.cfg.sessionIdle), "SessionMaxDays": days(s.cfg.sessionMax), "Mail": s.cfg.canMail(),
 	})
 	return text.String(), err

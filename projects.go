@@ -98,6 +98,8 @@ type projectSummary struct {
 	Tags            []string  `json:"tags"`
 	DifficultyLevel *string   `json:"difficulty_level"`
 	EstimatedTime   *string   `json:"estimated_time"`
+
+	PrimaryImage *shownPicture `json:"primary_image" db:"-"`
 }
 
 // Path is the address of the project's page.
@@ -185,6 +187,7 @@ func (s *server) loadDetail(ctx context.Context, p project) (projectDetail, erro
 	}
 	for i := range d.Images {
 		d.Images[i].ImageURL = s.imageURL(p.ID, d.Images[i].ID)
+		d.Images[i].addressed(d.Images[i].ImageURL)
 	}
 	if p.PrimaryImageID != nil {
 		d.PrimaryImageURL = ptr(s.imageURL(p.ID, *p.PrimaryImageID))
@@ -361,49 +364,36 @@ func (s *server) countView(r *http.Request, v viewer, p *project) error {
 	return orNotFound(err, "Project")
 }
 
-// droppedFiles are the stored names of files whose rows have been deleted.
-type droppedFiles struct{ files, images []string }
-
 // dropProjects deletes projects with their likes and comments. It takes the
-// rows first, so that nothing is added meanwhile; the stored files go once tx
-// has been committed.
-func dropProjects(ctx context.Context, tx pgx.Tx, ids ...int) (gone droppedFiles, err error) {
-	names := func(list *[]string) func(rows pgx.Rows) error {
-		return func(rows pgx.Rows) (err error) {
-			*list, err = pgx.CollectRows(rows, pgx.RowTo[string])
-			return err
-		}
-	}
+// rows first, so that nothing is added meanwhile; tidy removes the stored files
+// once tx has been committed.
+func dropProjects(ctx context.Context, tx pgx.Tx, ids ...int) error {
 	// Another time than the rest: what is deleted below is what is there once
 	// the lock is held.
 	if _, err := tx.Exec(ctx, `select from project where id = any($1) order by id for update`, ids); err != nil {
-		return gone, err
+		return err
 	}
 	var batch pgx.Batch
 	// Deleting the parts touches the project's row, and each touch checks
 	// again that its picture exists.
 	batch.Queue(`update project set primary_image_id = null where id = any($1)`, ids)
-	batch.Queue(`delete from project_file where project_id = any($1) returning filename`, ids).Query(names(&gone.files))
-	batch.Queue(`delete from project_image where project_id = any($1) returning filename`, ids).Query(names(&gone.images))
+	batch.Queue(`delete from project_file where project_id = any($1)`, ids)
+	batch.Queue(`delete from project_image where project_id = any($1)`, ids)
 	batch.Queue(`delete from "like" where entity_type = 'project' and entity_id = any($1)`, ids)
 	batch.Queue(`delete from comment where entity_type = 'project' and entity_id = any($1)`, ids)
 	batch.Queue(`delete from project where id = any($1)`, ids)
-	return gone, tx.SendBatch(ctx, &batch).Close()
+	return tx.SendBatch(ctx, &batch).Close()
 }
 
 // dropProject deletes a project and then its stored files.
 func (s *server) dropProject(ctx context.Context, p project) error {
-	var gone droppedFiles
-	err := pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) (err error) {
-		gone, err = dropProjects(ctx, tx, p.ID)
-		return err
+	err := pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
+		return dropProjects(ctx, tx, p.ID)
 	})
-	if err != nil {
-		return err
+	if err == nil {
+		s.tidy(ctx)
 	}
-	s.removeStored(fileFolder, gone.files...)
-	s.removeStored(imageFolder, gone.images...)
-	return nil
+	return err
 }
 
 // deleteProject answers DELETE /api/projects/{id}.
@@ -496,7 +486,7 @@ func likePattern(text string) string {
 // number, in one trip.
 func (s *server) listProjects(ctx context.Context, q galleryQuery, v viewer) (gallery, error) {
 	const matching = `
-		from project p join "user" u on u.id = p.author_id
+		from project p join "user" u on u.id = p.author_id left join project_image i on i.id = p.primary_image_id
 		where (p.status = 'published' or p.author_id = $1)
 		  and ($2 = '' or p.status = $2)
 		  and ($3 = '' or exists (select from project_tag t where t.project_id = p.id and t.tag_name = $3))
@@ -507,6 +497,7 @@ func (s *server) listProjects(ctx context.Context, q galleryQuery, v viewer) (ga
 	g := gallery{Page: q.Page, PerPage: q.PerPage}
 	type row struct {
 		projectSummary
+		shownPicture
 		PrimaryImageID *int
 	}
 	var found []row
@@ -515,7 +506,7 @@ func (s *server) listProjects(ctx context.Context, q galleryQuery, v viewer) (ga
 	collect(&batch, &found, `
 		select p.id, p.title, p.description, p.author_id, u.username as author_username, p.status, p.created_at, p.updated_at,
 		       p.view_count, p.download_count, p.like_count, p.comment_count, p.difficulty_level, p.estimated_time, p.primary_image_id,
-		       null as primary_image_url, array(select t.tag_name from project_tag t where t.project_id = p.id order by t.id)::text[] as tags`+
+		       null as primary_image_url, `+pictureColumns+`, array(select t.tag_name from project_tag t where t.project_id = p.id order by t.id)::text[] as tags`+
 		matching+` order by `+sorts[q.Sort]+` limit $7 offset $8`, append(args, q.PerPage, (q.Page-1)*q.PerPage)...)
 	if err := s.db.SendBatch(ctx, &batch).Close(); err != nil {
 		return gallery{}, err
@@ -525,6 +516,8 @@ func (s *server) listProjects(ctx context.Context, q galleryQuery, v viewer) (ga
 	for i, f := range found {
 		if f.PrimaryImageID != nil {
 			f.PrimaryImageURL = ptr(s.imageURL(f.ID, *f.PrimaryImageID))
+			f.addressed(*f.PrimaryImageURL)
+			f.PrimaryImage = &f.shownPicture
 		}
 		g.Projects[i] = f.projectSummary
 	}

@@ -28,6 +28,7 @@ type server struct {
 	limiter   *limiter
 	hasher    *hasher
 	banned    bannedWords
+	decoding  chan struct{} // a place for each picture that is decoded
 	now       func() time.Time
 	log       *slog.Logger
 
@@ -48,7 +49,7 @@ func newServer(cfg config, db *pgxpool.Pool, st *storage, now func() time.Time, 
 		return nil, err
 	}
 	return &server{cfg: cfg, db: db, storage: st, templates: templates, limiter: newLimiter(now, cfg.testing), hasher: h, banned: banned, now: now, log: log,
-		errandSlots: make(chan struct{}, maxErrands)}, nil
+		errandSlots: make(chan struct{}, maxErrands), decoding: make(chan struct{}, maxDecoding)}, nil
 }
 
 // handler is the whole server: one line a route, with who may use it.
@@ -102,6 +103,11 @@ func (s *server) handler() http.Handler {
 	api("DELETE /accounts/admin/{id}", s.admin(s.removeUser))
 	api("POST   /api/admin/users/{id}/{action}", s.admin(s.actOnUser("")))
 
+	// Profile pictures
+	transfer("POST /profile/picture", s.signedIn(s.postPicture))
+	transfer("DELETE /profile/picture", s.signedIn(s.deletePicture))
+	transfer("GET /profile_pictures/{file}", s.servePicture)
+
 	// Likes
 	api("POST   /interact/like", s.signedIn(s.likePage))
 	api("GET    /interact/likes/{url}", s.open(s.pageLikes(likesShape)))
@@ -145,12 +151,6 @@ func (s *server) handler() http.Handler {
 	api("GET    /api/me/notifications", s.signedIn(s.showNotifications))
 	api("PUT    /api/me/notifications", s.signedIn(s.putNotifications))
 
-	// Feeds, and what any site can embed
-	api("GET    /feeds/comments.atom", s.feedOfComments)
-	api("GET    /feeds/projects.atom", s.feedOfProjects)
-	api("GET    /feeds/users/{feed}", nameOfFeed(s.feedOfUser))
-	api("GET    /embed.js", s.serveStatic)
-
 	// Summaries and profiles
 	api("GET    /api/summary", s.open(s.showSummary))
 	api("GET    /profile/me", s.signedIn(s.showOwnProfile))
@@ -165,6 +165,15 @@ func (s *server) handler() http.Handler {
 	api("GET    /analytics/page-views/{url}/timeline", s.showTimeline)
 	api("GET    /analytics/most-viewed", s.mostViewed)
 	api("POST   /analytics/refresh-page-view-counts", s.admin(s.refreshed))
+
+	// For pages of other sites
+	api("GET    /embed.js", s.serveEmbed)
+	api("GET    /api/viewer", s.open(s.showViewer))
+
+	// Feeds
+	api("GET    /feeds/comments.atom", s.showCommentFeed)
+	api("GET    /feeds/users/{file}", s.showUserFeed)
+	api("GET    /feeds/projects.atom", s.showProjectFeed)
 
 	// Moved pages
 	transfer("POST /api/admin/urls/move", s.admin(s.postMove))
@@ -218,6 +227,8 @@ func (s *server) handler() http.Handler {
 	transfer("POST /api/projects/{project}/images", s.author("add images to", s.postImage))
 	transfer("GET /api/projects/{project}/images/{id}", s.visible(s.serveImage))
 	transfer("GET /api/projects/{project}/images/{id}/file", s.visible(s.serveImage))
+	transfer("GET /api/projects/{project}/images/{id}/{size}", s.visible(s.serveSize))
+	transfer("GET /api/projects/{project}/images/{id}/original", s.author("see the originals of", s.serveOriginal))
 	api("PUT    /api/projects/{project}/images/{id}/primary", s.author("choose the picture of", s.putPrimary))
 	api("PUT    /api/projects/{project}/primary-image/{id}", s.author("choose the picture of", s.putPrimary))
 	api("DELETE /api/projects/{project}/images/{id}", s.author("delete images from", s.deletedUpload("Image", imageFolder, deleteImage)))
@@ -271,10 +282,11 @@ func (s *server) refreshed(w http.ResponseWriter, r *http.Request, v viewer) err
 // health answers whether the server can do its work.
 func (s *server) health(w http.ResponseWriter, r *http.Request) error {
 	type state struct {
-		Status   string `json:"status"`
-		Service  string `json:"service"`
-		Detail   string `json:"detail,omitempty"`
-		Database string `json:"database"`
+		Status   string        `json:"status"`
+		Service  string        `json:"service"`
+		Detail   string        `json:"detail,omitempty"`
+		Database string        `json:"database"`
+		Storage  *storageState `json:"storage,omitempty"` // for admins
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
@@ -282,9 +294,15 @@ func (s *server) health(w http.ResponseWriter, r *http.Request) error {
 	if err := s.db.Ping(ctx); err != nil {
 		infoOf(r).err = err
 		w.Header().Set("Retry-After", "5")
-		return writeJSON(w, http.StatusServiceUnavailable, state{"unhealthy", "chatter", "The database does not answer", "unavailable"})
+		return writeJSON(w, http.StatusServiceUnavailable, state{"unhealthy", "chatter", "The database does not answer", "unavailable", nil})
 	}
-	return writeJSON(w, http.StatusOK, state{"healthy", "chatter", "", "ok"})
+	well := state{Status: "healthy", Service: "chatter", Database: "ok"}
+	if v, err := s.viewerOf(w, r.WithContext(ctx)); err == nil && v.Admin {
+		if st, err := s.storageState(ctx); err == nil {
+			well.Storage = &st
+		}
+	}
+	return writeJSON(w, http.StatusOK, well)
 }
 
 // alive answers as long as the process does.

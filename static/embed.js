@@ -1,287 +1,516 @@
-// Comments, likes and views of a page on any site:
-//   <script src="https://chatter.example.com/embed.js" defer></script>
-//   <div data-chatter="comments"></div>   (or likes, or views)
-// See docs/EMBED.md. Nothing here makes HTML of text, and no style is inline,
-// so that the strictest Content-Security-Policy allows it.
+// Comments, likes and views of Chatter on any page; docs/EMBEDDING.md says how.
+// It runs under a strict Content-Security-Policy: texts become text nodes, and
+// styles a constructed sheet in each element's own shadow tree.
 (() => {
   "use strict";
-
-  const script = document.currentScript;
-  const base = new URL(script.src).origin;
+  const base = new URL(".", document.currentScript.src).href;
   const sheet = new CSSStyleSheet();
+  // Text, links and lines take the colour of the page around; what has a
+  // background has a text colour with it. So all can be read on any page.
   sheet.replaceSync(`
-    :host { display: block; color-scheme: light dark; --_accent: var(--chatter-accent, light-dark(#0d6b45, #62cf98));
-      --_text: var(--chatter-text, inherit); --_soft: var(--chatter-soft, light-dark(#5a5f60, #a9aca7));
-      --_line: var(--chatter-line, light-dark(#d6cfbf, #454c4d)); --_field: var(--chatter-field, light-dark(#fff, #1e2223));
-      --_ink: var(--chatter-accent-text, light-dark(#fff, #0b1f15)); --_bad: var(--chatter-bad, light-dark(#a8201a, #ff9a8f));
-      color: var(--_text); font: var(--chatter-font, inherit); line-height: 1.5; overflow-wrap: anywhere; }
-    :host([data-theme="light"]) { color-scheme: light; }
-    :host([data-theme="dark"]) { color-scheme: dark; }
-    :host([hidden]) { display: none; }
+    :host { display: block; text-align: start; --line: var(--chatter-line, color-mix(in srgb, currentColor 25%, transparent));
+      --edge: var(--chatter-edge, color-mix(in srgb, currentColor 65%, transparent));
+      --muted: var(--chatter-muted, color-mix(in srgb, currentColor 85%, transparent));
+      --accent: var(--chatter-accent, light-dark(#0d6b45, #62cf98)); --on-accent: var(--chatter-on-accent, light-dark(#fff, #0b1f15));
+      --radius: var(--chatter-radius, 6px); }
+    :host([data-chatter="likes"]), :host([data-chatter="views"]) { display: inline-block; }
+    :host([hidden]), [hidden] { display: none !important; }
     * { box-sizing: border-box; }
-    [hidden] { display: none !important; }
-    ol { list-style: none; margin: 0; padding: 0; }
-    li li { margin-left: min(4vw, 1.75rem); }
-    li li li li li { margin-left: 0; }
-    article { padding: .75rem 0; border-top: 1px solid var(--_line); }
-    p { margin: 0 0 .5rem; }
-    a { color: var(--_accent); }
-    .soft, time { color: var(--_soft); font-size: .875em; }
-    .bad { color: var(--_bad); }
-    [role="status"]:not(:empty) { position: sticky; bottom: 0; margin: 0; padding: .5rem .75rem; border: 1px solid; border-radius: 6px; background: var(--_field); }
+    :focus-visible { outline: 3px solid currentColor; outline-offset: 2px; }
+    h2 { font-size: 1.25em; line-height: 1.3; margin: 0 0 .5rem; }
+    .head h2 { margin: 0; }
+    p, form { margin: 0 0 .75em; }
+    a { color: inherit; text-underline-offset: .18em; }
+    button, input, select, textarea { font: inherit; }
+    button { min-height: 2.5rem; padding: .35rem .9rem; border: 1px solid var(--edge); border-radius: var(--radius); background: none; color: inherit; cursor: pointer; }
+    button:hover { text-decoration: underline; }
+    button[aria-disabled="true"] { opacity: .6; cursor: progress; }
+    .main { border-color: var(--accent); background: var(--accent); color: var(--on-accent); font-weight: 600; }
+    .main:focus-visible { outline-color: var(--accent); }
+    .small { min-height: 2rem; padding: .15rem .5rem; border-color: transparent; font-size: .9em; }
+    [aria-pressed="true"] { font-weight: 600; border-color: currentColor; }
+    label { display: block; font-weight: 600; margin-bottom: .25em; }
+    input, textarea, select { padding: .5rem; border: 1px solid var(--edge); border-radius: var(--radius); background: var(--chatter-field, Field); color: var(--chatter-field-text, FieldText); }
+    input, textarea { display: block; width: 100%; margin-bottom: .5rem; }
+    textarea { resize: vertical; min-height: 6em; }
     .row { display: flex; flex-wrap: wrap; gap: .25rem .75rem; align-items: center; }
-    button, input, textarea, select { font: inherit; color: inherit; }
-    button { min-height: 2.25rem; padding: .25rem .75rem; border: 1px solid var(--_line); border-radius: 6px; background: none; cursor: pointer; }
-    button.main { background: var(--_accent); border-color: var(--_accent); color: var(--_ink); }
-    button.text { border: 0; padding: .25rem; color: var(--_soft); text-decoration: underline; font-size: .875em; }
-    button[aria-pressed="true"] { color: var(--_accent); border-color: var(--_accent); }
-    button:disabled { opacity: .6; }
-    :focus-visible { outline: 3px solid var(--_accent); outline-offset: 2px; }
-    label { display: block; margin: .5rem 0; }
-    textarea, input, select { display: block; width: 100%; padding: .5rem; border: 1px solid var(--_soft); border-radius: 6px; background: var(--_field); }
-    textarea { min-height: 5rem; resize: vertical; }
-    form { margin: .5rem 0 1rem; max-width: 40rem; }
-    code { padding: .1em .3em; border-radius: 3px; background: var(--_line); font-family: ui-monospace, monospace; }
-    .sr { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }`);
+    .head { justify-content: space-between; margin-bottom: .75em; }
+    .row > p, .row > label { margin: 0; }
+    .tools { margin-left: -.5rem; }
+    ol { list-style: none; margin: 0; padding: 0; }
+    li ol { padding-left: clamp(.6rem, 3vw, 1.5rem); border-left: 2px solid var(--line); }
+    article { padding: .75em 0 .5em; border-top: 1px solid var(--line); overflow-wrap: anywhere; }
+    li li article { border-top: 0; }
+    .text { white-space: pre-wrap; margin: .35em 0; }
+    .muted, time { color: var(--muted); font-size: .9em; }
+    code { font-family: ui-monospace, monospace; font-size: .9em; }
+    .avatar { display: inline-grid; place-items: center; width: 1.75em; height: 1.75em; border-radius: 50%; background: var(--accent); color: var(--on-accent); font-weight: 600; }
+    .error { display: block; padding: .5em .75em; border-radius: var(--radius); background: light-dark(#fbe6e1, #3c1f1c); color: light-dark(#8f1d16, #ffb9b0); }
+    .error:empty { display: none; }
+    .sr { position: absolute; width: 1px; height: 1px; margin: 0; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
+    dialog { width: calc(100% - 2rem); max-width: 25rem; padding: 1.25rem; border: 1px solid; border-radius: var(--radius); background: Canvas; color: CanvasText; }
+    dialog::backdrop { background: rgb(0 0 0 / .5); }`);
 
-  let me = null; // who is signed in
-  const widgets = [];
-  const make = (tag, properties = {}, ...children) => {
-    const element = Object.assign(document.createElement(tag), properties);
-    for (const [name, value] of Object.entries(properties)) if (name.includes("-")) element.setAttribute(name, value);
-    element.append(...children.filter((child) => child || child === 0));
+  // el makes an element; what it has no property for becomes an attribute.
+  function el(tag, properties, ...children) {
+    const element = document.createElement(tag);
+    for (const [name, value] of Object.entries(properties || {})) {
+      if (name in element) element[name] = value;
+      else element.setAttribute(name, value);
+    }
+    element.append(...children.filter((child) => child != null));
     return element;
-  };
-  const button = (text, does, properties = {}) => {
-    const b = make("button", { type: "button", textContent: text, ...properties });
-    b.addEventListener("click", () => does(b));
-    return b;
-  };
-  const plural = (n, one, many) => `${n} ${n === 1 ? one : many}`;
+  }
+  const sr = (text) => el("span", { className: "sr" }, text);
 
-  // ask returns the JSON of an answer, or throws an Error with the sentence that
-  // the server has for people. A body without a content type needs no preflight.
-  async function ask(method, path, body, credentials = "include") {
+  // call asks Chatter. Its error is a sentence for the person who reads it.
+  async function call(path, method = "GET", body) {
     let answer;
     try {
-      answer = await fetch(base + path, { method, credentials, body: body && (body instanceof URLSearchParams ? body : JSON.stringify(body)) });
+      answer = await fetch(base + path, { method, body, credentials: "include" });
     } catch {
-      throw new Error("The comments can't be reached at the moment. Please try again.");
+      throw new Error("The comment server can't be reached. Please try again in a moment.");
     }
-    const data = await answer.json().catch(() => ({}));
-    if (answer.ok) return Object.assign(data, { total: answer.headers.get("X-Total-Count") });
-    throw Object.assign(new Error(data.detail || "Something went wrong. Please try again."), { status: answer.status, code: data.code });
+    const data = await answer.json().catch(() => null);
+    if (answer.ok) return data;
+    const error = new Error((data && data.detail) || "The comment server has a problem. Please try again later.");
+    throw Object.assign(error, { status: answer.status, code: data && data.code });
   }
 
-  // Text with line breaks, `code`, **bold** and *italic*, as nodes.
-  function formatted(text) {
-    const out = document.createDocumentFragment();
-    const marks = /(`[^`\n]+`)|\*\*([^\s*](?:[^\n]*?[^\s*])?)\*\*|(?<![\w*])\*([^\s*](?:[^\n*]*[^\s*])?)\*(?![\w*])|(\n)/g;
-    let at = 0;
-    for (const found of text.matchAll(marks)) {
-      out.append(text.slice(at, found.index));
-      at = found.index + found[0].length;
-      if (found[1]) out.append(make("code", { textContent: found[1].slice(1, -1) }));
-      else if (found[2]) out.append(make("strong", {}, formatted(found[2])));
-      else if (found[3]) out.append(make("em", {}, formatted(found[3])));
-      else out.append(make("br"));
-    }
-    out.append(text.slice(at));
-    return out;
+  let me = { id: 0 }; // who is signed in, once a part of the page has to know
+  const found = []; // {kind, url, part} of every element
+  const of = (...kinds) => found.filter((f) => kinds.includes(f.kind));
+  const refreshAll = () => Promise.all([summaries(of("likes")), ...of("comments").map((f) => f.part.refresh())]);
+
+  // ownPage is an address of Chatter's that leads back here.
+  function ownPage(path) {
+    const back = location.href.length > 500 ? location.origin + location.pathname : location.href;
+    return base + path + "?return_to=" + encodeURIComponent(back);
   }
 
-  // A widget is an element of the page with what is said aloud about it.
-  class Widget {
-    constructor(host) {
-      this.host = host;
-      this.kind = host.dataset.chatter;
-      this.url = host.dataset.url || location.pathname;
-      this.root = host.attachShadow({ mode: "open" });
-      this.root.adoptedStyleSheets = [sheet];
-      this.body = make("div");
-      this.status = make("p", { className: "soft", role: "status", "aria-live": "polite" });
-      this.root.append(this.body, this.status);
-      widgets.push(this);
-    }
-    say(text, bad) {
-      this.status.textContent = text;
-      this.status.classList.toggle("bad", Boolean(bad));
-    }
-    // run does something that can fail, with the button off meanwhile. Who turns
-    // out to be signed out is asked to sign in.
-    async run(does, b) {
-      if (b) b.disabled = true;
-      try {
-        this.say("");
-        return await does();
-      } catch (error) {
-        if (error.status === 401 && this.kind !== "views") {
-          me = null;
-          this.signIn();
-        }
-        this.say(error.status === 401 ? "Please sign in first." : error.message, true);
-      } finally {
-        if (b) b.disabled = false;
-      }
-    }
-    get thread() { return `${base}/thread?url=${encodeURIComponent(this.url)}`; }
-
-    // signIn shows a form that signs in on this page. Where the browser keeps the
-    // cookie from this site, and with a second factor, the server's own page does.
-    signIn() {
-      if (this.form?.isConnected) return this.form.querySelector("input").focus();
-      const name = make("input", { name: "username", autocomplete: "username", required: true });
-      const password = make("input", { name: "password", type: "password", autocomplete: "current-password", required: true });
-      const there = `${base}/login?return_to=${encodeURIComponent(location.href)}`;
-      this.form = make("form", { "aria-label": "Sign in" },
-        make("label", {}, "Name or e-mail address", name), make("label", {}, "Password", password),
-        make("div", { className: "row" }, make("button", { className: "main", textContent: "Sign in" }),
-          button("Cancel", () => this.form.remove()), make("a", { href: there, textContent: "Sign in on the other page" }),
-          make("a", { href: base + "/register", textContent: "Register" })));
-      this.form.addEventListener("submit", (event) => {
-        event.preventDefault();
-        const send = this.form.querySelector("button");
-        send.disabled = true;
-        ask("POST", "/api/login", new URLSearchParams({ username: name.value, password: password.value }))
-          .then(whoAmI)
-          .then(() => {
-            if (!me) return location.assign(there);
-            this.form.remove();
-            this.say(`You are signed in as ${me.username}.`);
-            return Promise.all(widgets.map((widget) => widget.kind !== "views" && widget.show()));
-          })
-          .catch((error) => (error.code ? location.assign(there) : this.say(error.message, true)))
-          .finally(() => (send.disabled = false));
-      });
-      this.body.after(this.form);
-      name.focus();
-    }
-
-    show() { return this.run(() => this[this.kind]()); }
-
-    async views() {
-      if (this.host.dataset.count !== "false") await ask("POST", "/analytics/page-view", { url: this.url, referrer: document.referrer }, "omit");
-      const [page] = await ask("GET", `/api/summary?url=${encodeURIComponent(this.url)}`, null, "omit");
-      this.body.replaceChildren(make("span", { textContent: page.view_count_formatted, title: String(page.view_count) }), page.view_count === 1 ? " view" : " views");
-    }
-
-    async likes() {
-      const [page] = await ask("GET", `/api/summary?url=${encodeURIComponent(this.url)}`);
-      const count = make("span");
-      const like = button("", () => this.run(async () => set(await ask("POST", "/interact/like", { url: this.url })), like));
-      const set = ({ liked, like_count }) => {
-        like.setAttribute("aria-pressed", liked);
-        count.textContent = like_count;
+  // signIn asks for name and password without leaving the page, and resolves
+  // to whether somebody has signed in.
+  function signIn(root, url) {
+    return new Promise((resolve) => {
+      const input = (label, name, autocomplete, type = "text") => {
+        const field = el("input", { name, type, autocomplete, required: true, id: "sign-in-" + name, autocapitalize: "none", part: "field" });
+        return { field, box: el("p", {}, el("label", { htmlFor: field.id }, label), field) };
       };
-      like.append(make("span", { textContent: "♥ ", "aria-hidden": "true" }), "Like ", count);
-      set({ liked: page.user_has_liked, like_count: page.like_count });
-      this.body.replaceChildren(like);
-    }
-
-    async comments() {
-      const list = await ask("GET", `/interact/comments/${encodeURIComponent(this.url)}${this.sort === "popular" ? "?sort=popular" : ""}`);
-      const head = make("div", { className: "row" }, make("strong", { textContent: plural(Number(list.total), "comment", "comments") }));
-      if (list.length > 1) {
-        const other = this.sort === "popular" ? "recent" : "popular";
-        head.append(button(other === "popular" ? "Most liked first" : "Newest first", () => { this.sort = other; this.show(); }, { className: "text" }));
-      }
-      const write = me ? this.writer("Write a comment", "Post comment", (content) => ask("POST", "/interact/comment", { url: this.url, content }), this.main?.value)
-        : make("p", {}, button("Sign in to comment", () => this.signIn()), " ", make("a", { className: "soft", href: this.thread, textContent: "Open the discussion page" }));
-      this.main = write.querySelector("textarea"); // whose text outlives what happens elsewhere
-      this.body.replaceChildren(head, write, make("ol", {}, ...list.map((comment) => this.comment(comment))));
-    }
-
-    // writer is a form with one text; what was typed stays when it is refused.
-    writer(label, action, send, value = "") {
-      const area = make("textarea", { maxLength: 5000, required: true, value });
-      const submit = make("button", { className: "main", textContent: action });
-      const form = make("form", {}, make("label", {}, label, area), submit);
-      form.addEventListener("submit", (event) => {
+      const name = input("Username or e-mail address", "username", "username");
+      const password = input("Password", "password", "current-password", "password");
+      const code = input("Code of your second factor", "totp", "one-time-code");
+      code.box.hidden = true; // until it is asked for
+      code.field.required = false;
+      const error = el("p", { className: "error", part: "error", role: "alert" });
+      const send = el("button", { className: "main", part: "button main" }, "Sign in");
+      const form = el("form", { part: "form" }, error, name.box, password.box, code.box,
+        el("p", { className: "row" }, send, el("button", { type: "button", part: "button", onclick: () => dialog.close() }, "Cancel")));
+      const dialog = el("dialog", { part: "dialog", lang: "en", "aria-labelledby": "sign-in-title" },
+        el("h2", { id: "sign-in-title" }, "Sign in"), form,
+        el("p", { className: "muted" }, el("a", { href: ownPage("register") }, "Create an account"), " · ",
+          el("a", { href: ownPage("login") }, "Sign in on a page of its own")));
+      let done = false;
+      form.onsubmit = async (event) => {
         event.preventDefault();
-        this.run(async () => {
-          const made = await send(area.value);
-          area.value = "";
-          await this.comments();
-          this.root.getElementById(`comment-${made.id}`)?.focus();
-          this.say(made.awaiting_review ? "A moderator will look at your comment before others can see it." : "Saved.");
-        }, submit);
-      });
-      return form;
-    }
-
-    comment(c) {
-      const path = `/interact/comments/${c.id}`;
-      const item = make("article", { id: `comment-${c.id}`, tabIndex: -1 });
-      const below = make("ol", {}, ...c.replies.map((reply) => this.comment(reply)));
-      if (!c.user_id) {
-        item.append(make("p", { className: "soft", textContent: c.content }));
-        return make("li", {}, item, below);
-      }
-      const when = new Date(c.created_at);
-      item.append(make("div", { className: "row" }, make("strong", { textContent: c.username }),
-        make("time", { dateTime: c.created_at, textContent: when.toLocaleDateString(), title: when.toLocaleString() }),
-        c.edited_at && make("span", { className: "soft", textContent: "edited", title: new Date(c.edited_at).toLocaleString() }),
-        c.awaiting_review && make("span", { className: "soft", textContent: "waits for a moderator" })),
-      make("p", {}, formatted(c.content)));
-      const place = make("div");
-      const toggle = (text, build) => button(text, (b) => {
-        const open = b.getAttribute("aria-expanded") === "true";
-        tools.querySelectorAll("[aria-expanded]").forEach((other) => other.setAttribute("aria-expanded", "false"));
-        place.replaceChildren(...(open ? [] : [build()]));
-        b.setAttribute("aria-expanded", String(!open));
-        place.querySelector("textarea, select")?.focus();
-      }, { className: "text", "aria-expanded": "false" });
-      const count = make("span", { textContent: c.like_count });
-      const like = button("", () => this.run(async () => {
-        const now = await ask("POST", `${path}/like`);
-        like.setAttribute("aria-pressed", now.liked);
-        count.textContent = now.like_count;
-      }, like), { className: "text", "aria-pressed": String(c.user_has_liked) });
-      like.append(make("span", { className: "sr", textContent: `Like the comment of ${c.username}, likes: ` }), make("span", { textContent: "♥ ", "aria-hidden": "true" }), count);
-      const tools = make("div", { className: "row" }, !c.awaiting_review && like);
-      if (me && !c.awaiting_review) tools.append(toggle("Reply", () => this.writer(`Reply to ${c.username}`, "Post reply", (content) =>
-        ask("POST", "/interact/comment", { url: this.url, content, parent_comment_id: c.id }))));
-      if (me?.id === c.user_id) {
-        tools.append(toggle("Edit", () => this.writer("Your comment", "Save", (content) => ask("PUT", path, { content }), c.content)),
-          button("Remove", (b) => confirm("Remove this comment?") && this.run(async () => {
-            await ask("DELETE", path);
-            await this.comments();
-            this.say("The comment is removed.");
-          }, b), { className: "text" }));
-      } else if (me) tools.append(toggle("Report", () => this.reporter(path, place)));
-      item.append(tools, place);
-      return make("li", {}, item, below);
-    }
-
-    reporter(path, place) {
-      const reason = make("select", {}, ...[["spam", "Advertising or spam"], ["abusive", "It attacks somebody"],
-        ["inappropriate", "It does not belong here"], ["other", "Something else"]].map(([value, text]) => make("option", { value, textContent: text })));
-      const details = make("textarea", { maxLength: 1000 });
-      const send = make("button", { className: "main", textContent: "Report to the moderators" });
-      const form = make("form", {}, make("label", {}, "What is wrong with it?", reason), make("label", {}, "What should the moderators know? (optional)", details), send);
-      form.addEventListener("submit", (event) => {
-        event.preventDefault();
-        this.run(async () => {
-          const { message } = await ask("POST", `${path}/report`, { reason: reason.value, details: details.value });
-          place.replaceChildren();
-          this.say(message + ".");
-        }, send);
-      });
-      return form;
-    }
+        if (send.ariaDisabled === "true") return;
+        send.ariaDisabled = "true";
+        error.textContent = "";
+        try {
+          const fields = new URLSearchParams({ username: name.field.value, password: password.field.value });
+          if (code.field.value) fields.set("totp", code.field.value.trim());
+          await call("api/login", "POST", fields);
+          me = await call("api/viewer");
+          done = !!me.id;
+          if (done) dialog.close();
+          else {
+            error.append("The password was right, but this page can't see that you are signed in: your browser keeps the cookie from other sites, or your account has to be completed first. ",
+              el("a", { href: base + "thread?url=" + encodeURIComponent(url) }, "Go on at the comments' own page"), ".");
+          }
+        } catch (e) {
+          error.textContent = e.message;
+          if (e.code === "totp_required") {
+            code.box.hidden = false;
+            code.field.required = true;
+            code.field.focus();
+          } else if (e.code === "password_reset_required") {
+            error.append(" ", el("a", { href: ownPage("login") }, "Choose a new password"), ".");
+          } else (code.box.hidden ? password : code).field.select();
+        }
+        send.ariaDisabled = null;
+      };
+      dialog.onclose = async () => {
+        dialog.remove();
+        if (done) await refreshAll().catch(() => {});
+        resolve(done);
+      };
+      root.append(dialog);
+      dialog.showModal();
+    });
   }
 
-  async function whoAmI() {
-    me = await ask("GET", "/api/me").catch(() => null);
+  // like toggles a like. Who is not signed in yet does that first, and may turn
+  // out to like it already.
+  async function like(root, url, path, body, isLiked) {
+    try {
+      return await call(path, "POST", body);
+    } catch (e) {
+      if (e.status !== 401) throw e;
+    }
+    return (await signIn(root, url)) && !isLiked() ? call(path, "POST", body) : null;
+  }
+
+  const heart = (button, liked, count, of) => {
+    button.ariaPressed = String(liked);
+    button.replaceChildren(el("span", { ariaHidden: "true" }, liked ? "♥ " : "♡ "), "Like", sr(of), " ", el("span", { part: "count" }, count));
+  };
+
+  // Likes of a page.
+  function likes(root, url) {
+    let liked = false;
+    const button = el("button", { type: "button", part: "like button" });
+    const error = el("p", { className: "error", part: "error", role: "alert" });
+    const show = (count) => heart(button, liked, count, " this page, likes:");
+    button.onclick = async () => {
+      error.textContent = "";
+      try {
+        const answer = await like(root, url, "interact/like", JSON.stringify({ url }), () => liked);
+        if (!answer) return;
+        liked = answer.liked;
+        show(answer.like_count);
+      } catch (e) {
+        error.textContent = e.message;
+      }
+    };
+    show("");
+    root.append(el("div", { lang: "en" }, button, error));
+    return {
+      show(summary) {
+        liked = summary.user_has_liked;
+        show(summary.like_count);
+      },
+    };
+  }
+
+  // Views of a page.
+  function views(root, url) {
+    const text = el("span", { part: "views", lang: "en" });
+    root.append(text);
+    const part = {
+      show(summary) {
+        const first = part.logged && !summary.view_count; // ours, which may be on its way
+        text.title = first ? "" : summary.view_count.toLocaleString();
+        text.replaceChildren(el("span", { part: "count" }, first ? "1" : summary.view_count_formatted), first || summary.view_count === 1 ? " view" : " views");
+      },
+      log() {
+        part.logged = true;
+        navigator.sendBeacon(base + "analytics/page-view", JSON.stringify({ url }));
+      },
+    };
+    return part;
+  }
+
+  // prose writes a comment's text with `code`, **bold** and *italic*.
+  function prose(text) {
+    const marks = /(`[^`\n]+`|(?<![\w*])(?:\*\*(?=\S)[^*\n]*[^*\s]\*\*|\*(?=\S)[^*\n]*[^*\s]\*)(?![\w*]))/;
+    return text.split(marks).map((piece, i) => {
+      if (i % 2 === 0) return piece;
+      const mark = piece[0] === "`" ? ["code", 1] : piece[1] === "*" ? ["strong", 2] : ["em", 1];
+      return el(mark[0], {}, piece.slice(mark[1], -mark[1]));
+    });
+  }
+
+  const deepest = 4; // replies below stand in one line with those that they answer
+
+  // Comments of a page.
+  function comments(root, url) {
+    let sort = "recent";
+    let list = [];
+    const drafts = new Map(); // texts of the open forms, by "reply-ID" and "edit-ID"
+    const status = el("p", { className: "sr", role: "status" });
+    const title = el("h2", { part: "title", id: "title", tabIndex: -1 }, "Comments");
+    const order = el("select", { part: "field sort", id: "sort" }, el("option", { value: "recent" }, "Newest"), el("option", { value: "popular" }, "Most liked"));
+    const orderRow = el("div", { className: "row", hidden: true }, el("label", { htmlFor: "sort" }, "Sort by"), order);
+    const writing = el("div", { part: "writing" });
+    const state = el("p", { className: "muted" }, "Loading the comments…");
+    const box = el("ol", { part: "comments" });
+    root.append(el("section", { lang: "en", "aria-labelledby": "title" }, el("div", { className: "row head" }, title, orderRow), writing, state, box, status));
+
+    const find = (key) => root.querySelector(`[data-key="${key}"]`);
+    const say = (text) => (status.textContent = text);
+    const failed = (e) => state.replaceChildren(el("span", { className: "error", part: "error", role: "alert" }, e.message));
+
+    async function load() {
+      const flat = await call(`interact/comments/${encodeURIComponent("/" + url)}?flat=true&sort=${sort}`);
+      list = flat;
+      render();
+    }
+
+    function render() {
+      const focused = root.activeElement && root.activeElement.dataset.key;
+      const total = list.filter((c) => c.user_id).length;
+      title.textContent = total === 0 ? "Comments" : total === 1 ? "1 comment" : total + " comments";
+      orderRow.hidden = list.length < 2;
+      state.textContent = list.length ? "" : "Nobody has commented yet.";
+      const places = new Map(); // by id: {item, into, depth, name}
+      const top = [];
+      for (const c of list) {
+        const above = places.get(c.parent_comment_id);
+        const depth = above ? above.depth + 1 : 0;
+        const item = el("li", {}, show(c, above));
+        let into = null;
+        if (above && depth <= deepest) into = above.own ||= above.item.appendChild(el("ol"));
+        else if (above) into = above.into;
+        if (into) into.append(item);
+        else top.push(item);
+        places.set(c.id, { item, into, depth, name: c.username });
+      }
+      box.replaceChildren(...top);
+      if (focused && find(focused)) find(focused).focus();
+    }
+
+    // show makes the article of a comment, with its open forms.
+    function show(c, above) {
+      const article = el("article", { part: "comment", tabIndex: -1, "data-key": "comment-" + c.id });
+      if (!c.user_id) {
+        article.append(el("p", { className: "muted" }, c.content));
+        return article;
+      }
+      const of = ` the comment of ${c.username}`;
+      const tools = el("div", { className: "row tools", part: "tools" });
+      const error = el("p", { className: "error", part: "error", role: "alert" });
+      const tool = (key, properties, act, ...label) => {
+        const button = el("button", { type: "button", className: "small", part: "button tool", "data-key": `${key}-${c.id}`, ...properties }, ...label);
+        button.onclick = async () => {
+          error.textContent = "";
+          try {
+            await act(button);
+          } catch (e) {
+            (find("error-" + c.id) || error).textContent = e.message;
+          }
+        };
+        tools.append(button);
+        return button;
+      };
+      // open shows a form in the article, until it is sent or cancelled.
+      const open = (kind, label, text, act) => {
+        const key = `${kind}-${c.id}`;
+        const button = tools.querySelector(`[data-key="${key}"]`);
+        if (article.querySelector(`[data-form="${key}"]`)) return close();
+        function close() {
+          drafts.delete(key);
+          article.querySelector(`[data-form="${key}"]`).remove();
+          button.ariaExpanded = "false";
+          button.focus();
+        }
+        button.ariaExpanded = "true";
+        drafts.set(key, text);
+        const form = newForm(key, label, text, kind === "edit" ? "Save" : "Post reply", async (value) => {
+          await act(value);
+          drafts.delete(key);
+        }, close);
+        form.oninput = () => drafts.set(key, form.elements[0].value);
+        article.append(form);
+        return form;
+      };
+      const reply = () => open("reply", `Reply to ${c.username}`, drafts.get("reply-" + c.id) || "", (content) => post(content, c.id));
+      const edit = () => open("edit", "Your comment", drafts.get("edit-" + c.id) ?? c.content, async (content) => {
+        await call("interact/comments/" + c.id, "PUT", JSON.stringify({ content }));
+        await settle(c.id, "Your comment is changed.");
+      });
+
+      heart(tool("like", { part: "like button tool" }, async (button) => {
+        const now = () => list.find((other) => other.id === c.id) || c;
+        const answer = await like(root, url, `interact/comments/${c.id}/like`, undefined, () => now().user_has_liked);
+        if (!answer) return;
+        Object.assign(now(), { user_has_liked: answer.liked, like_count: answer.like_count });
+        heart(find("like-" + c.id) || button, answer.liked, answer.like_count, of + ", likes:");
+      }), c.user_has_liked, c.like_count, of + ", likes:");
+      tool("reply", { ariaExpanded: "false" }, async () => {
+        if (!me.id && !(await signIn(root, url))) return;
+        const form = article.isConnected ? reply() : (find("reply-" + c.id).click(), null);
+        if (form) form.elements[0].focus();
+      }, "Reply", sr(` to ${c.username}`));
+      if (c.user_id === me.id) {
+        tool("edit", { ariaExpanded: "false" }, () => {
+          const form = edit();
+          if (form) form.elements[0].focus();
+        }, "Edit", sr(" your comment"));
+        tool("remove", {}, async () => {
+          if (!confirm("Remove this comment?")) return;
+          await call("interact/comments/" + c.id, "DELETE");
+          await settle(c.id, "Your comment is removed.");
+        }, "Remove", sr(" your comment"));
+      }
+      const day = new Date(c.created_at);
+      article.append(
+        el("header", { className: "row" }, el("span", { className: "avatar", part: "avatar", ariaHidden: "true" }, [...c.username][0].toUpperCase()),
+          el("strong", { part: "author", lang: "", dir: "auto" }, c.username), above ? el("span", { className: "muted" }, "to " + above.name) : null,
+          el("a", { href: "#comment-" + c.id, part: "time" }, el("time", { dateTime: c.created_at, title: day.toLocaleString() }, day.toLocaleDateString(undefined, { dateStyle: "medium" }))),
+          c.edited_at ? el("span", { className: "muted" }, "edited") : null),
+        el("p", { className: "text", part: "text", lang: "", dir: "auto" }, ...prose(c.content)), tools, error);
+      error.dataset.key = "error-" + c.id;
+      if (drafts.has("reply-" + c.id)) reply();
+      if (drafts.has("edit-" + c.id) && c.user_id === me.id) edit();
+      return article;
+    }
+
+    // newForm makes a form for one text. A text that is refused stays in it.
+    function newForm(key, label, text, send, act, cancel) {
+      const error = el("p", { className: "error", part: "error", role: "alert", id: "error-" + key });
+      const area = el("textarea", { part: "field", id: key + "-text", required: true, rows: 3, value: text, "aria-describedby": error.id, "data-key": key + "-text" });
+      const button = el("button", { className: "main", part: "button main" }, send);
+      const form = el("form", { part: "form", "data-form": key }, el("label", { htmlFor: area.id }, label), area, error,
+        el("p", { className: "row" }, button, cancel ? el("button", { type: "button", part: "button", onclick: cancel }, "Cancel") : null));
+      form.onsubmit = async (event) => {
+        event.preventDefault();
+        if (button.ariaDisabled === "true") return;
+        button.ariaDisabled = "true";
+        error.textContent = "";
+        area.ariaInvalid = null;
+        try {
+          try {
+            await act(area.value);
+          } catch (e) {
+            if (e.status !== 401 || !(await signIn(root, url))) throw e;
+            await act(area.value);
+          }
+        } catch (e) {
+          // After a sign-in the form may have been made anew.
+          const shown = root.getElementById(error.id) || error;
+          shown.textContent = e.status === 401 ? "Sign in to send this; your text is still here." : e.message;
+          const field = root.getElementById(area.id) || area;
+          field.ariaInvalid = "true";
+          field.focus();
+        }
+        button.ariaDisabled = null;
+      };
+      return form;
+    }
+
+    async function post(content, parent) {
+      const made = await call("interact/comment", "POST", JSON.stringify({ url, content, parent_comment_id: parent }));
+      drafts.delete("reply-" + parent);
+      await settle(made.id, "Your comment is posted.", "Thank you. Your comment is shown once a moderator has read it.");
+    }
+
+    // settle loads what has changed and leads to the comment id.
+    async function settle(id, done, missing = done) {
+      drafts.delete("edit-" + id);
+      await load();
+      const shown = find("comment-" + id);
+      (shown || title).focus();
+      say(shown ? done : missing);
+      if (!shown && missing !== done) state.textContent = missing;
+    }
+
+    // offer shows the form for a new comment, or the way to one.
+    function offer() {
+      if (me.id) {
+        const kept = writing.querySelector("textarea");
+        if (kept) return;
+        const form = newForm("new", "Write a comment", "", "Post comment", async (content) => {
+          await post(content);
+          form.reset();
+        });
+        form.append(el("p", { className: "row muted" }, "Signed in as " + me.username, el("button", { type: "button", className: "small", part: "button", onclick: leave }, "Sign out")));
+        writing.replaceChildren(form);
+      } else {
+        writing.replaceChildren(el("p", {}, el("button", { type: "button", className: "main", part: "button main", onclick: async () => {
+          if (await signIn(root, url)) root.getElementById("new-text").focus();
+        } }, "Sign in to comment")));
+      }
+    }
+
+    async function leave() {
+      try {
+        await call("logout?redirect=false");
+        me = { id: 0 };
+        await refreshAll();
+        title.focus();
+        say("You are signed out.");
+      } catch (e) {
+        failed(e);
+      }
+    }
+
+    // lead goes to the comment that the address names.
+    function lead() {
+      const match = /^#comment-(\d+)$/.exec(location.hash);
+      const article = match && find("comment-" + match[1]);
+      if (article) article.focus();
+    }
+
+    order.onchange = async () => {
+      sort = order.value;
+      await load().catch(failed);
+    };
+    addEventListener("hashchange", lead);
+    const start = async () => {
+      try {
+        offer();
+        await load();
+        lead();
+      } catch (e) {
+        failed(e);
+        state.append(" ", el("button", { type: "button", part: "button", onclick: start }, "Try again"));
+      }
+    };
+    return {
+      start,
+      refresh: async () => {
+        offer();
+        await load();
+      },
+    };
+  }
+
+  // summaries asks for the counts of all parts with one request, or as many as
+  // addresses of a usual length allow.
+  async function summaries(wanted) {
+    const batches = [];
+    let room = 0;
+    for (const url of new Set(wanted.map((f) => f.url))) {
+      const length = encodeURIComponent(url).length + 5;
+      if (length > room || batches.at(-1).length === 100) {
+        batches.push([]);
+        room = 6000;
+      }
+      batches.at(-1).push(url);
+      room -= length;
+    }
+    await Promise.all(batches.map(async (urls) => {
+      const answers = await call("api/summary?" + urls.map((url) => "url=" + encodeURIComponent(url)).join("&"));
+      answers.forEach((summary, i) => wanted.filter((f) => f.url === urls[i]).forEach((f) => f.part.show(summary)));
+    }));
   }
 
   async function start() {
-    const hosts = [...document.querySelectorAll("[data-chatter]")].filter((host) => ["comments", "likes", "views"].includes(host.dataset.chatter) && !host.shadowRoot);
-    const made = hosts.map((host) => new Widget(host));
-    // Only comments show who is signed in.
-    if (made.some((widget) => widget.kind === "comments")) await whoAmI();
-    made.forEach((widget) => widget.show());
+    const kinds = { comments, likes, views };
+    for (const element of document.querySelectorAll("[data-chatter]")) {
+      const kind = element.dataset.chatter;
+      if (!Object.hasOwn(kinds, kind) || element.shadowRoot) continue;
+      const root = element.attachShadow({ mode: "open" });
+      root.adoptedStyleSheets = [sheet];
+      const url = element.dataset.url ?? location.pathname;
+      found.push({ kind, url, part: kinds[kind](root, url) });
+    }
+
+    // One load of a page is one view: of the page itself, or of the one page
+    // that is named. A list of other pages has looked at none of them.
+    const shown = of("views");
+    const viewed = shown.find((f) => f.url === location.pathname) || (new Set(shown.map((f) => f.url)).size === 1 ? shown[0] : null);
+    if (viewed) {
+      if (document.prerendering) document.addEventListener("prerenderingchange", viewed.part.log, { once: true });
+      else viewed.part.log();
+    }
+    // Without the counts the buttons still work.
+    summaries(of("likes", "views")).catch(() => {});
+    if (of("comments").length) {
+      me = await call("api/viewer").catch(() => me);
+      of("comments").forEach((f) => f.part.start());
+    }
   }
+
   if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
   else start();
 })();
