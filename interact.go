@@ -394,9 +394,12 @@ func (s *server) createComment(ctx context.Context, t target, in *input, v viewe
 		}
 		heldFor := s.heldFor(author, links)
 		made, err = one[commentRead](ctx, tx, `
-			insert into comment (url, entity_type, entity_id, user_id, content, parent_comment_id, is_hidden, held_for)
-			values (`+storedURL+`, $2, $3, $4, $5, $6, $7::varchar is not null, $7) returning `+commentColumns,
+			insert into comment (url, entity_type, entity_id, user_id, content, parent_comment_id, is_hidden, held_for, unannounced)
+			values (`+storedURL+`, $2, $3, $4, $5, $6, $7::varchar is not null, $7, $7 is not null) returning `+commentColumns,
 			t.URL, t.EntityType, t.EntityID, v.ID, content, parent, heldFor)
+		if err == nil && heldFor == nil {
+			err = s.announceComment(ctx, tx, made.ID)
+		}
 		return err
 	})
 	return made, err

@@ -161,29 +161,40 @@ type act struct {
 type judged struct {
 	ID, UserID int // the author, or 0 when the account is gone
 	target
-	IsRemoved bool
+	IsRemoved, Unannounced bool
 }
 
 // acts by the name that they have in addresses.
 func (s *server) acts() map[string]act {
-	change := func(action, done, set string) act {
-		return act{action, func(ctx context.Context, tx pgx.Tx, c judged, v viewer, in *input) (string, string, error) {
-			reason := deref(in.optional("reason", nil, 500))
-			if err := in.err(); err != nil {
-				return "", "", err
-			}
-			_, err := tx.Exec(ctx, `update comment set `+set+`, reviewed_at = $2, reviewed_by = $3 where id = $1`, c.ID, s.now().UTC(), v.ID)
-			return reason, done, err
-		}}
-	}
 	return map[string]act{
-		"hide":        change("comment_hidden", "Comment hidden", "is_hidden = true, held_for = null"),
-		"unhide":      change("comment_unhidden", "Comment can be seen again", "is_hidden = false, held_for = null"),
+		"hide":        {"comment_hidden", s.hideComment},
+		"unhide":      {"comment_unhidden", s.showAgain},
 		"clear-flags": {"comment_cleared", s.clearFlags},
 		"remove":      {"comment_removed", s.removeForAuthor},
 		"warn":        {"author_warned", s.warnAuthor},
 		"ban":         {"author_banned", s.banAuthor},
 	}
+}
+
+func (s *server) hideComment(ctx context.Context, tx pgx.Tx, c judged, v viewer, in *input) (string, string, error) {
+	reason := deref(in.optional("reason", nil, 500))
+	if err := in.err(); err != nil {
+		return "", "", err
+	}
+	_, err := tx.Exec(ctx, `update comment set is_hidden = true, held_for = null, reviewed_at = $2, reviewed_by = $3 where id = $1`, c.ID, s.now().UTC(), v.ID)
+	return reason, "Comment hidden", err
+}
+
+// showAgain lets everybody see a comment that was hidden or held. Whom it
+// concerns is told of it the first time.
+func (s *server) showAgain(ctx context.Context, tx pgx.Tx, c judged, v viewer, in *input) (string, string, error) {
+	_, err := tx.Exec(ctx, `
+		update comment set is_hidden = false, held_for = null, unannounced = unannounced and is_removed, reviewed_at = $2, reviewed_by = $3 where id = $1`,
+		c.ID, s.now().UTC(), v.ID)
+	if err == nil && c.Unannounced && !c.IsRemoved {
+		err = s.announceComment(ctx, tx, c.ID)
+	}
+	return "", "Comment can be seen again", err
 }
 
 func (s *server) clearFlags(ctx context.Context, tx pgx.Tx, c judged, v viewer, in *input) (string, string, error) {
@@ -212,7 +223,14 @@ func (s *server) warnAuthor(ctx context.Context, tx pgx.Tx, c judged, v viewer, 
 	if c.UserID == 0 {
 		return "", "", errAuthorGone
 	}
-	_, err := tx.Exec(ctx, `insert into warning (user_id, comment_id, text, created_by) values ($1, $2, $3, $4)`, c.UserID, c.ID, text, v.ID)
+	var username, email string
+	err := tx.QueryRow(ctx, `
+		with w as (insert into warning (user_id, comment_id, text, created_by) values ($1, $2, $3, $4))
+		select username, email from "user" where id = $1`, c.UserID, c.ID, text, v.ID).Scan(&username, &email)
+	if err == nil {
+		err = s.sendMail(ctx, tx, email, "warned", map[string]any{
+			"Username": username, "About": truncate(c.About(), 100), "Text": text, "Link": s.cfg.publicURL + c.Page() + "#" + commentAnchor(c.ID)})
+	}
 	return text, "The author has been warned", err
 }
 
@@ -254,7 +272,7 @@ func (s *server) moderate(r *http.Request, v viewer, in *input, name string) (c 
 	}
 	ctx := r.Context()
 	find := func(db querier, lock string) (err error) {
-		c, err = one[judged](ctx, db, `select id, coalesce(user_id, 0) as user_id, url, entity_type, entity_id, is_removed from comment where id = $1`+lock, id)
+		c, err = one[judged](ctx, db, `select id, coalesce(user_id, 0) as user_id, url, entity_type, entity_id, is_removed, unannounced from comment where id = $1`+lock, id)
 		return orNotFound(err, "Comment")
 	}
 	if err := find(s.db, ""); err != nil {
@@ -435,22 +453,6 @@ func (p queuePage) Form(kind string, id int) formState {
 
 // queueItem is a comment on the page of the moderators.
 type queueItem struct{ moderationItem }
-
-// Page is the address of the thread.
-func (i queueItem) Page() string {
-	if i.URL != nil {
-		return threadAddress(*i.URL)
-	}
-	return fmt.Sprintf("/projects/%d", *i.EntityID)
-}
-
-// About is what the thread is about, in short.
-func (i queueItem) About() string {
-	if i.URL != nil {
-		return *i.URL
-	}
-	return fmt.Sprintf("project %d", *i.EntityID)
-}
 
 // Why is the reason why the comment waits for a moderator.
 func (i queueItem) Why() string {

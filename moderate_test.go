@@ -422,7 +422,7 @@ func TestModerationOnPages(t *testing.T) {
 
 	// What waits is marked for its author, and approved from the queue.
 	held := bob.comment("a", "See https://example.com/x.", 0)
-	bob.page("/thread?url=a").shows("Only you can see this")
+	bob.page("/thread?url=a").shows("Only you can see this", "a comment with links waits for a moderator").hides(fmt.Sprintf("reply-%d", held))
 	alice.page("/thread?url=a").hides("example.com/x")
 	root.page("/admin/moderation").shows("It holds a link.", "Approve", "Refuse")
 	root.submit(fmt.Sprintf("/admin/moderation/%d/unhide", held), nil).redirects("/admin/moderation")

@@ -83,6 +83,8 @@ func (s *server) addPages(page, slowPage func(pattern string, h handler)) {
 	page("POST   /projects/{project}/unpublish", s.author("unpublish", s.sendStatus("draft")))
 	page("POST   /projects/{project}/delete", s.author("delete", s.sendDelete))
 
+	page("GET    /unsubscribe", s.open(s.showUnsubscribe))
+	page("POST   /unsubscribe", s.open(s.sendUnsubscribe))
 	page("GET    /admin/moderation", s.admin(s.showQueue))
 	page("POST   /admin/moderation/{id}/{act}", s.admin(s.sendAct))
 	page("GET    /admin/views", s.admin(s.showStatistics))

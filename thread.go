@@ -24,6 +24,7 @@ type threadView struct {
 	Sort     string
 	Reported int       // the comment that the viewer has just reported
 	Warnings []warning // those that the viewer has not read yet
+	Hint     string    // how to write
 	sent     formState // the form that was refused, if one was
 }
 
@@ -57,6 +58,9 @@ func (t threadView) Form(id, content string) formState {
 
 func (s *server) loadThreadView(r *http.Request, t target, v viewer, path string, sent formState) (threadView, error) {
 	view := threadView{Target: t, Path: path, Viewer: v, Sort: "recent", sent: sent}
+	view.Hint = "You can use **bold**, *italic* and `code`" + map[string]string{
+		"deny": ", but no links.", "review": "; a comment with links waits for a moderator.", "allow": ".",
+	}[s.cfg.commentLinks]
 	if r.URL.Query().Get("sort") == "popular" {
 		view.Sort = "popular"
 	}
@@ -168,6 +172,22 @@ func (s *server) pageOf(ctx context.Context, t target, v viewer) (string, error)
 	}
 	p, err := s.loadVisible(ctx, *t.EntityID, v)
 	return p.Path(), err
+}
+
+// Page is a way to the thread of t for who knows no more of it than t says.
+func (t target) Page() string {
+	if t.URL != nil {
+		return threadAddress(*t.URL)
+	}
+	return fmt.Sprintf("/projects/%d", *t.EntityID)
+}
+
+// About is what a thread is about, in short.
+func (t target) About() string {
+	if t.URL != nil {
+		return *t.URL
+	}
+	return fmt.Sprintf("project %d", *t.EntityID)
 }
 
 func commentAnchor(id int) string { return fmt.Sprintf("comment-%d", id) }
