@@ -46,6 +46,9 @@ Usage: chatter [COMMAND]
   admin promote NAME           make an account an admin
   admin list                   list the admins
   media import --from DIR      copy the older service's upload folders into the storage
+  comments export FILE         write all comments to a file
+  comments import [--create-authors] FILE
+                               add the comments of such a file that are not here yet
   move-url OLD NEW             move a renamed page's likes, comments and views
   demo [URL]                   fill a running server with a small demo site
   health [URL]                 ask a running server whether it is well
@@ -105,6 +108,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return withServer(ctx, cfg, log, func(s *server) error { return s.adminCommand(ctx, args, stdout) })
 	case command == "media" && len(args) == 3 && args[0] == "import" && args[1] == "--from":
 		return withServer(ctx, cfg, log, func(s *server) error { return s.importMedia(ctx, args[2], stdout) })
+	case command == "comments":
+		return withServer(ctx, cfg, log, func(s *server) error { return s.commentsCommand(ctx, args, stdout) })
 	case command == "move-url" && len(args) == 2:
 		return withServer(ctx, cfg, log, func(s *server) error {
 			m, err := s.moveURL(ctx, args[0], args[1])
