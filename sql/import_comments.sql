@@ -26,7 +26,6 @@ lock table comment in share row exclusive mode;
 -- same moment; of several, the first is the first.
 create index on incoming (parent);
 create index on incoming (user_id, created_at);
-analyze incoming;
 with given as (
     select id, url, project_id, user_id, created_at, row_number() over (partition by url, project_id, user_id, created_at order by id) as place
     from incoming where reason is null

@@ -2,6 +2,7 @@
 -- A name alone proves nothing: the same one can be somebody else's here. With
 -- it has to fit the address or, where that has changed, the moment when the
 -- account was made.
+analyze incoming;
 create temp table person on commit drop as
     select who, bool_or(writes) as writes, null::integer as user_id, false as made from (
         select author as who, true as writes from incoming where author is not null
