@@ -47,6 +47,9 @@ type config struct {
 	emailVerification                          string        // off, optional or required
 	require2FA                                 string        // empty, admins or all
 	retentionAudit                             time.Duration // 0: for ever
+	retentionIP                                time.Duration // of the addresses of page views; 0: they are never stored
+	retentionViews                             time.Duration // of the rows of page views; 0: for ever
+	respectDNT                                 bool
 	smtpHost, smtpPort, smtpUser, smtpPassword string
 	smtpTLS                                    string // starttls, tls or off
 	mailFrom                                   mail.Address
@@ -215,6 +218,20 @@ var settings = []setting{
 	{"RETENTION_AUDIT_DAYS", "365", "days that the history of accounts is kept; 0 is for ever", func(c *config, v string) (err error) {
 		c.retentionAudit, err = days(v, 0)
 		return err
+	}},
+	{"RETENTION_IP_DAYS", "30", "days that the addresses of page views are kept; 0 stores none", func(c *config, v string) (err error) {
+		c.retentionIP, err = days(v, 0)
+		return err
+	}},
+	{"RETENTION_VIEWS_DAYS", "0", "days that each page view is kept, counts aside; 0 is for ever", func(c *config, v string) (err error) {
+		c.retentionViews, err = days(v, 0)
+		return err
+	}},
+	{"RESPECT_DNT", "true", "true counts who asks not to be tracked without telling visitors apart", func(c *config, v string) (err error) {
+		if c.respectDNT, err = strconv.ParseBool(v); err != nil {
+			return errors.New("must be true or false")
+		}
+		return nil
 	}},
 	{"LOG_LEVEL", "info", "debug, info, warn or error", func(c *config, v string) error {
 		if c.logLevel.UnmarshalText([]byte(v)) != nil {

@@ -51,6 +51,7 @@ type job struct {
 func (s *server) jobs() []job {
 	return []job{
 		{"retention", 24 * time.Hour, s.cleanUp},
+		{"visitors", 10 * time.Minute, s.forgetVisitors},
 	}
 }
 

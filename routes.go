@@ -28,7 +28,7 @@ type server struct {
 	limiter   *limiter
 	hasher    *hasher
 	liked     ranking[likedPage]
-	viewed    ranking[pageViews]
+	bots      botList
 	now       func() time.Time
 	log       *slog.Logger
 
@@ -43,7 +43,11 @@ func newServer(cfg config, db *pgxpool.Pool, st *storage, now func() time.Time, 
 	if err != nil {
 		return nil, err
 	}
-	return &server{cfg: cfg, db: db, storage: st, templates: templates, limiter: newLimiter(now, cfg.testing), hasher: h, now: now, log: log,
+	bots, err := loadBots(cfg.dataDir)
+	if err != nil {
+		return nil, err
+	}
+	return &server{cfg: cfg, db: db, storage: st, templates: templates, limiter: newLimiter(now, cfg.testing), hasher: h, bots: bots, now: now, log: log,
 		errandSlots: make(chan struct{}, maxErrands)}, nil
 }
 
@@ -229,7 +233,6 @@ func urlField(in *input) target { return pageTarget(in.pageURL("url")) }
 // refreshed answers the endpoints that bring the rankings up to date.
 func (s *server) refreshed(w http.ResponseWriter, r *http.Request, v viewer) error {
 	s.liked.forget()
-	s.viewed.forget()
 	return writeJSON(w, http.StatusOK, message{"The counts are up to date"})
 }
 

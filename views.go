@@ -4,6 +4,9 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/url"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -12,28 +15,126 @@ import (
 
 // logPageView answers POST /analytics/page-view, which browsers send as
 // text/plain when the page goes away. The visitor's address is the
-// connection's, whatever the body says.
+// connection's, whatever the body says. Bots get the same answer, and are
+// counted apart.
 func (s *server) logPageView(w http.ResponseWriter, r *http.Request) error {
 	in, err := readInput(w, r)
 	if err != nil {
 		return err
 	}
 	url := in.pageURL("url")
+	agent := in.optional("user_agent", nil, maxBody)
+	referrer := r.Referer()
+	if in.has("referrer") {
+		referrer = deref(in.optional("referrer", nil, maxBody))
+	}
 	if err := in.err(); err != nil {
 		return err
 	}
 	c := s.clientOf(r)
-	if agent := in.optional("user_agent", nil, 1<<20); agent != nil {
+	sentBy := c.userAgent
+	if agent != nil {
 		c.userAgent = truncate(*agent, 500)
 	}
-	if _, err := s.db.Exec(r.Context(), `insert into pageview (url, ip_address, user_agent) values (`+storedURL+`, $2, $3)`,
-		url, c.address, c.userAgent); err != nil {
+	if bot, is := s.bots.find(sentBy, c.userAgent); is {
+		err = s.countBot(r.Context(), bot)
+	} else {
+		err = s.countPageView(r.Context(), url, c, s.cfg.respectDNT && (r.Header.Get("DNT") == "1" || r.Header.Get("Sec-GPC") == "1"), s.referringHost(referrer))
+	}
+	if err != nil {
 		return err
 	}
 	return writeJSON(w, http.StatusOK, struct {
 		Message string `json:"message"`
 		URL     string `json:"url"`
 	}{"Page view logged", url})
+}
+
+// countPageView writes a view; the database counts it in the same transaction.
+// Somebody who is not to be tracked leaves nothing but the view. referrer is a
+// host, or empty.
+func (s *server) countPageView(ctx context.Context, url string, c client, untracked bool, referrer string) error {
+	var address, agent *string
+	var visitor []byte
+	if !untracked {
+		visitor = s.visitorHash(c)
+		if s.cfg.retentionIP > 0 {
+			address, agent = &c.address, &c.userAgent
+		}
+	}
+	_, err := s.db.Exec(ctx, `insert into pageview (url, ip_address, user_agent, visitor, referrer, viewed_at) values ($1, $2, $3, $4, nullif($5, ''), $6)`,
+		url, address, agent, visitor, referrer, s.now().UTC())
+	return err
+}
+
+// visitorHash stands for a visitor where neither address nor user agent are
+// kept: 128 bits that only who has the server's key can compare with an address.
+func (s *server) visitorHash(c client) []byte {
+	return mac(s.keyFor("visitors"), c.address+" "+c.userAgent)[:16]
+}
+
+func (s *server) countBot(ctx context.Context, bot botPattern) error {
+	_, err := s.db.Exec(ctx, `
+		insert into bot_view as b (day, reason, name, view_count) values ($1, $2, $3, 1)
+		on conflict (day, reason, name) do update set view_count = b.view_count + 1`, s.now().UTC(), bot.reason, bot.text)
+	return err
+}
+
+// referringHost is the host of the page that led to the one viewed, without
+// www; empty where that was a page of this site, or nobody can tell.
+func (s *server) referringHost(referrer string) string {
+	u, err := url.Parse(referrer)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "android-app" {
+		return ""
+	}
+	host := siteHost(u)
+	own := func(address string) bool {
+		u, err := url.Parse(address)
+		return err == nil && siteHost(u) == host
+	}
+	if len(host) > 253 || slices.ContainsFunc(append([]string{s.cfg.siteURL, s.cfg.publicURL}, s.cfg.allowedOrigins...), own) ||
+		strings.ContainsFunc(host, func(r rune) bool { return !isWordRune(r) && !strings.ContainsRune("-_.:", r) }) {
+		return ""
+	}
+	return host
+}
+
+// siteHost is the host of an address as it is compared and shown.
+func siteHost(u *url.URL) string {
+	return strings.TrimPrefix(strings.TrimSuffix(strings.ToLower(u.Hostname()), "."), "www.")
+}
+
+// Retention works in batches, so that nobody waits for it, and leaves what it
+// has not come to for its next run.
+const (
+	retentionBatch   = 5000 // rows
+	retentionBatches = 40   // of a run
+)
+
+// forgetVisitors empties what is personal in the rows of old page views, and
+// deletes the rows that are older still. The counts stay.
+func (s *server) forgetVisitors(ctx context.Context) error {
+	now := s.now().UTC()
+	if err := s.inBatches(ctx, `
+		update pageview set ip_address = null, user_agent = null, visitor = null where id = any (array(
+			select id from pageview where viewed_at < $1 and (ip_address is not null or user_agent is not null or visitor is not null)
+			order by viewed_at limit $2 for update skip locked))`, now.Add(-s.cfg.retentionIP)); err != nil || s.cfg.retentionViews == 0 {
+		return err
+	}
+	return s.inBatches(ctx, `delete from pageview where id = any (array(
+		select id from pageview where viewed_at < $1 order by viewed_at limit $2 for update skip locked))`, now.Add(-s.cfg.retentionViews))
+}
+
+// inBatches repeats a statement on rows before a time, $1, at most $2 at once,
+// until there are no more.
+func (s *server) inBatches(ctx context.Context, sql string, before time.Time) error {
+	for range retentionBatches {
+		tag, err := s.db.Exec(ctx, sql, before, retentionBatch)
+		if err != nil || tag.RowsAffected() < retentionBatch {
+			return err
+		}
+	}
+	return nil
 }
 
 // pageViews are the statistics of one page.
@@ -45,10 +146,25 @@ type pageViews struct {
 	LastViewedAt   *time.Time `json:"last_viewed_at"`
 }
 
+// The statistics are read from the counters alone, by their keys.
+const (
+	selectPageViews = `
+		select $1::text as url, coalesce(sum(view_count), 0)::bigint as view_count, coalesce(sum(unique_visitors), 0)::bigint as unique_visitors,
+		       max(last_viewed_at) as last_viewed_at
+		from page_total where url = ` + storedURL
+	selectMostViewed = `
+		select url, view_count, unique_visitors, last_viewed_at from page_total
+		order by view_count desc, last_viewed_at desc, id desc limit $1`
+	selectTimeline = `
+		select point, coalesce(sum(d.view_count), 0)::bigint
+		from generate_series(date_trunc($2, $3::timestamp) - ($4::int - 1) * ('1 ' || $2)::interval, date_trunc($2, $3::timestamp), ('1 ' || $2)::interval) point
+		left join page_day d on d.page_id = (select id from page_total where url = ` + storedURL + `)
+			and d.day >= point::date and d.day < (point + ('1 ' || $2)::interval)::date
+		group by point order by point`
+)
+
 func (s *server) loadPageViews(ctx context.Context, url string) (pageViews, error) {
-	rows, err := s.db.Query(ctx, `
-		select $1::text as url, count(*) as view_count, count(distinct ip_address) as unique_visitors, max(viewed_at) as last_viewed_at
-		from pageview where url = `+storedURL, url)
+	rows, err := s.db.Query(ctx, selectPageViews, url)
 	if err != nil {
 		return pageViews{}, err
 	}
@@ -76,9 +192,20 @@ func (s *server) showPageViews(w http.ResponseWriter, r *http.Request) error {
 
 // mostViewed answers the pages with the most views.
 func (s *server) mostViewed(w http.ResponseWriter, r *http.Request) error {
-	return answerRanking(w, r, s, &s.viewed, rowToPageViews, `
-		select url, count(*) as view_count, count(distinct ip_address) as unique_visitors, max(viewed_at) as last_viewed_at
-		from pageview group by url order by view_count desc, last_viewed_at desc, url limit $1`)
+	in := queryInput(r)
+	limit := in.integer("limit", ptr(10), 1, 100)
+	if err := in.err(); err != nil {
+		return err
+	}
+	rows, err := s.db.Query(r.Context(), selectMostViewed, limit)
+	if err != nil {
+		return err
+	}
+	list, err := pgx.CollectRows(rows, rowToPageViews)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, list)
 }
 
 // ranking is the head of a list that takes the whole table to find. It is kept
@@ -167,11 +294,7 @@ func (s *server) showTimeline(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	p := periods[name]
-	rows, err := s.db.Query(r.Context(), `
-		select point, count(v.id)
-		from generate_series(date_trunc($2, $3::timestamp) - ($4::int - 1) * ('1 ' || $2)::interval, date_trunc($2, $3::timestamp), ('1 ' || $2)::interval) point
-		left join pageview v on v.url = `+storedURL+` and v.viewed_at >= point and v.viewed_at < point + ('1 ' || $2)::interval
-		group by point order by point`, url, p.unit, s.now().UTC(), p.points)
+	rows, err := s.db.Query(r.Context(), selectTimeline, url, p.unit, s.now().UTC(), p.points)
 	if err != nil {
 		return err
 	}
