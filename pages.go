@@ -62,6 +62,8 @@ func (s *server) addPages(page, slowPage func(pattern string, h handler)) {
 
 	page("GET    /admin", s.admin(s.showUsersPage))
 	page("GET    /admin/users/{id}", s.admin(s.showUserPage))
+	page("GET    /admin/views", s.admin(s.showTrafficPage))
+	page("GET    /admin/views.csv", s.admin(s.sendTraffic))
 	page("POST   /admin/users/{id}/{action}", s.admin(s.sendUserAction("")))
 	page("POST   /admin/force-password-reset/{id}", s.admin(s.sendUserAction("force-reset")))
 	page("POST   /admin/generate-reset-code/{id}", s.admin(s.sendUserAction("reset-code")))

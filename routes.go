@@ -133,6 +133,7 @@ func (s *server) handler() http.Handler {
 	api("GET    /analytics/page-views/{url}/timeline", s.showTimeline)
 	api("GET    /analytics/most-viewed", s.mostViewed)
 	api("POST   /analytics/refresh-page-view-counts", s.admin(s.refreshed))
+	api("GET    /api/admin/views", s.admin(s.showTraffic))
 
 	// Moved pages
 	transfer("POST /api/admin/urls/move", s.admin(s.postMove))
