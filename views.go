@@ -156,11 +156,14 @@ const (
 		select url, view_count, unique_visitors, last_viewed_at from page_total
 		order by view_count desc, last_viewed_at desc, id desc limit $1`
 	selectTimeline = `
-		select point, coalesce(sum(d.view_count), 0)::bigint
+		with days as (
+			select date_trunc($2, day::timestamp) as point, sum(view_count)::bigint as views from page_day
+			where page_id = (select id from page_total where url = ` + storedURL + `)
+				and day >= (date_trunc($2, $3::timestamp) - ($4::int - 1) * ('1 ' || $2)::interval)::date
+			group by 1)
+		select point, coalesce(views, 0)
 		from generate_series(date_trunc($2, $3::timestamp) - ($4::int - 1) * ('1 ' || $2)::interval, date_trunc($2, $3::timestamp), ('1 ' || $2)::interval) point
-		left join page_day d on d.page_id = (select id from page_total where url = ` + storedURL + `)
-			and d.day >= point::date and d.day < (point + ('1 ' || $2)::interval)::date
-		group by point order by point`
+		left join days using (point) order by point`
 )
 
 func (s *server) loadPageViews(ctx context.Context, url string) (pageViews, error) {

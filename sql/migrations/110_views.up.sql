@@ -82,8 +82,7 @@ create trigger place_view before insert on pageview for each row execute functio
 
 -- Counts the views of one statement, however many. Everybody takes the rows in
 -- the same order, table by table and by key, so that nobody waits in a circle;
--- the busiest come last and are held for the shortest time. A row of page_total
--- or page_day that is there is updated by its key, which uses up no id.
+-- the busiest come last and are held for the shortest time.
 create function count_views() returns trigger language plpgsql as $$
 declare
     newcomers jsonb;
@@ -106,12 +105,10 @@ begin
     insert into page_day as d (page_id, day, view_count)
         select p.id, a.viewed_at::date, count(*) from added a join page_total p using (url) group by 1, 2 order by 1, 2
         on conflict (page_id, day) do update set view_count = d.view_count + excluded.view_count;
-    insert into page_total as t (id, url, view_count, unique_visitors, last_viewed_at)
-        select p.id, p.url, count(*), coalesce((newcomers ->> p.id::text)::bigint, 0), max(a.viewed_at)
-        from added a join page_total p using (url) group by p.id order by p.id
-        on conflict (id) do update set view_count = t.view_count + excluded.view_count,
-            unique_visitors = t.unique_visitors + excluded.unique_visitors,
-            last_viewed_at = greatest(t.last_viewed_at, excluded.last_viewed_at);
+    perform from page_total where url in (select url from added) order by id for no key update;
+    update page_total t set view_count = t.view_count + a.views, last_viewed_at = greatest(t.last_viewed_at, a.latest),
+        unique_visitors = t.unique_visitors + coalesce((newcomers ->> t.id::text)::bigint, 0)
+    from (select url, count(*) as views, max(viewed_at) as latest from added group by url) a where a.url = t.url;
     return null;
 end $$;
 create trigger count_views after insert on pageview referencing new table as added for each statement execute function count_views();
