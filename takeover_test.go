@@ -251,6 +251,7 @@ func TestTakeover(t *testing.T) {
 				{"pages whose views are counted otherwise than before", `select count(*) from page_total t
 					full join (select url, count(*) as views, count(distinct ip_address) as visitors, max(viewed_at) as latest from pageview group by url) v using (url)
 					where (t.view_count, t.unique_visitors, t.last_viewed_at) is distinct from (v.views, v.visitors, v.latest)`},
+				{"visitors who are not the same on every page", `select (select count(distinct visitor) from page_visitor) - (select count(distinct ip_address) from pageview)`},
 				{"days that were counted otherwise", `select count(*) from (select url, day, d.view_count from page_day d join page_total on id = page_id) c
 					full join (select url, viewed_at::date as day, count(*) as views from pageview group by 1, 2) v using (url, day) where view_count is distinct from views`},
 				{"sequences behind their ids", `select count(*) from "user" where id >= nextval(pg_get_serial_sequence('"user"', 'id'))`},
