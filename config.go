@@ -50,6 +50,9 @@ type config struct {
 	emailVerification                          string        // off, optional or required
 	require2FA                                 string        // empty, admins or all
 	retentionAudit                             time.Duration // 0: for ever
+	retentionIP                                time.Duration // of the addresses of page views; 0: they are never stored
+	retentionViews                             time.Duration // of the rows of page views; 0: for ever
+	respectDNT                                 bool
 	smtpHost, smtpPort, smtpUser, smtpPassword string
 	smtpTLS                                    string // starttls, tls or off
 	mailFrom                                   mail.Address
@@ -58,9 +61,6 @@ type config struct {
 	commentLinks                               string         // deny, review or allow
 	commentReview                              string         // none, first or all
 	newcomerLimit                              int            // comments an hour of an account in its first day; 0: no limit
-
-	retentionIP time.Duration // after it the address in a view's row is replaced by a hash
-	respectDNT  bool          // views of who asks not to be tracked are not counted
 
 	// promptness is how long an answer may take that moves no file: a database
 	// that hangs must not hang the clients too. Only tests set another one.
@@ -294,16 +294,18 @@ var settings = []setting{
 		}
 		return nil
 	}},
-	{"RETENTION_IP_DAYS", "30", "days that the addresses of visitors are kept; then a keyed hash takes their place", func(c *config, v string) (err error) {
+	{"RETENTION_IP_DAYS", "30", "days that the addresses of page views are kept; 0 stores none", func(c *config, v string) (err error) {
 		c.retentionIP, err = days(v, 0)
 		return err
 	}},
-	{"RESPECT_DNT", "false", "true leaves out the views of people whose browser sends DNT or Sec-GPC", func(c *config, v string) error {
-		on, err := strconv.ParseBool(v)
-		if err != nil {
+	{"RETENTION_VIEWS_DAYS", "0", "days that each page view is kept, counts aside; 0 is for ever", func(c *config, v string) (err error) {
+		c.retentionViews, err = days(v, 0)
+		return err
+	}},
+	{"RESPECT_DNT", "true", "true counts who asks not to be tracked without telling visitors apart", func(c *config, v string) (err error) {
+		if c.respectDNT, err = strconv.ParseBool(v); err != nil {
 			return errors.New("must be true or false")
 		}
-		c.respectDNT = on
 		return nil
 	}},
 	{"LOG_LEVEL", "info", "debug, info, warn or error", func(c *config, v string) error {

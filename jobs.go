@@ -53,10 +53,10 @@ type job struct {
 func (s *server) jobs() []job {
 	return []job{
 		{"retention", 24 * time.Hour, s.cleanUp},
-		{"hash addresses", 10 * time.Minute, s.hashAddresses},
 		{"report digest", digestEvery, s.reportDigest},
 		{"sweep storage", 30 * time.Minute, s.sweep},
 		{"prepare pictures", 4 * time.Minute, func(ctx context.Context) error { return s.prepareSome(ctx, 100) }},
+		{"visitors", 10 * time.Minute, s.forgetVisitors},
 	}
 }
 

@@ -52,7 +52,10 @@ func (s *server) moveURL(ctx context.Context, from, to string) (move, error) {
 		if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
 			return err
 		}
-		return moveRows(ctx, tx, &m)
+		if err := moveRows(ctx, tx, &m); err != nil {
+			return err
+		}
+		return moveViews(ctx, tx, &m)
 	})
 	if err == nil {
 		// What was written while the move went on, by who did not see the alias yet.
@@ -94,12 +97,59 @@ func moveRows(ctx context.Context, tx pgx.Tx, m *move) error {
 			comment_count = (select count(*) from comment where url = p.url and not is_hidden and not is_removed)
 		where url in ($1, $2)`, m.Old, m.New)
 	batch.Queue(`delete from page_count where url = $1 and like_count = 0 and comment_count = 0`, m.Old)
-	batch.Queue(`update pageview set url = $2 where url = $1`, m.Old, m.New)
-	var views int64
-	batch.Queue(`select move_views($1, $2)`, m.Old, m.New).QueryRow(func(row pgx.Row) error { return row.Scan(&views) })
-	err := tx.SendBatch(ctx, &batch).Close()
-	m.Views += views
-	return err
+	return tx.SendBatch(ctx, &batch).Close()
+}
+
+// moveViews gives the views of m.Old and their counters to m.New. While it moves
+// the counters no view is written; the rows of the views, which can be millions,
+// are moved before that, and then those that came meanwhile.
+func moveViews(ctx context.Context, tx pgx.Tx, m *move) error {
+	for _, sql := range []string{
+		`update pageview set url = $2 where url = $1`,
+		`select pg_advisory_xact_lock(hashtextextended('pageview', 0)), $1::text, $2::text`,
+		`update pageview set url = $2 where url = $1`,
+	} {
+		if _, err := tx.Exec(ctx, sql, m.Old, m.New); err != nil {
+			return err
+		}
+	}
+	// The fewer visitors are added to the more, whichever page they viewed.
+	rows, err := tx.Query(ctx, `select id, url = $1, view_count from page_total where url in ($1, $2) order by unique_visitors`, m.Old, m.New)
+	if err != nil {
+		return err
+	}
+	var ids []int
+	var id, views int
+	var old bool
+	if _, err := pgx.ForEachRow(rows, []any{&id, &old, &views}, func() error {
+		ids = append(ids, id)
+		if old {
+			m.Views = int64(views)
+		}
+		return nil
+	}); err != nil || len(ids) == 0 {
+		return err
+	}
+	var batch pgx.Batch
+	kept := ids[len(ids)-1]
+	if len(ids) == 2 {
+		for _, sql := range []string{
+			`insert into page_visitor (page_id, visitor) select $2, visitor from page_visitor where page_id = $1 on conflict do nothing`,
+			`insert into referrer_day as r (page_id, day, host, view_count) select $2, day, host, view_count from referrer_day where page_id = $1
+				on conflict (page_id, day, host) do update set view_count = r.view_count + excluded.view_count`,
+			`insert into page_day as d (page_id, day, view_count) select $2, day, view_count from page_day where page_id = $1
+				on conflict (page_id, day) do update set view_count = d.view_count + excluded.view_count`,
+			`update page_total t set view_count = t.view_count + gone.view_count, last_viewed_at = greatest(t.last_viewed_at, gone.last_viewed_at),
+				unique_visitors = (select count(*) from page_visitor where page_id = $2)
+				from page_total gone where t.id = $2 and gone.id = $1`,
+			`with visitors as (delete from page_visitor where page_id = $1), referrers as (delete from referrer_day where page_id = $1),
+				days as (delete from page_day where page_id = $1) delete from page_total where id = $1 and id <> $2`,
+		} {
+			batch.Queue(sql, ids[0], kept)
+		}
+	}
+	batch.Queue(`update page_total set url = $2 where id = $1`, kept, m.New)
+	return tx.SendBatch(ctx, &batch).Close()
 }
 
 // postMove answers POST /api/admin/urls/move.

@@ -69,6 +69,8 @@ func (s *server) addPages(page, slowPage func(pattern string, h handler)) {
 	page("GET    /admin", s.admin(s.showUsersPage))
 	page("GET    /admin/storage", s.admin(s.showStorage))
 	page("GET    /admin/users/{id}", s.admin(s.showUserPage))
+	page("GET    /admin/views", s.admin(s.showTrafficPage))
+	page("GET    /admin/views.csv", s.admin(s.sendTraffic))
 	page("POST   /admin/users/{id}/{action}", s.admin(s.sendUserAction("")))
 	page("POST   /admin/force-password-reset/{id}", s.admin(s.sendUserAction("force-reset")))
 	page("POST   /admin/generate-reset-code/{id}", s.admin(s.sendUserAction("reset-code")))
@@ -87,8 +89,6 @@ func (s *server) addPages(page, slowPage func(pattern string, h handler)) {
 	page("POST   /unsubscribe", s.open(s.sendUnsubscribe))
 	page("GET    /admin/moderation", s.admin(s.showQueue))
 	page("POST   /admin/moderation/{id}/{act}", s.admin(s.sendAct))
-	page("GET    /admin/views", s.admin(s.showStatistics))
-	page("GET    /admin/views.csv", s.admin(s.showStatisticsCSV))
 
 	page("GET    /static/{file}", s.serveStatic)
 	page("GET    /favicon.ico", s.serveStatic)

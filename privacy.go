@@ -302,7 +302,7 @@ func (s *server) legalText(name string) (string, error) {
 	var text bytes.Buffer
 	days := func(d time.Duration) int { return int(d.Hours() / 24) }
 	err = t.Execute(&text, map[string]any{
-		"SiteName": s.cfg.siteName, "SiteURL": s.cfg.siteURL, "PublicURL": s.cfg.publicURL, "AuditDays": days(s.cfg.retentionAudit), "IPDays": days(s.cfg.retentionIP),
+		"SiteName": s.cfg.siteName, "SiteURL": s.cfg.siteURL, "PublicURL": s.cfg.publicURL, "AuditDays": days(s.cfg.retentionAudit), "IPDays": days(s.cfg.retentionIP), "RespectDNT": s.cfg.respectDNT,
 		"SessionIdleDays": days(s.cfg.sessionIdle), "SessionMaxDays": days(s.cfg.sessionMax), "Mail": s.cfg.canMail(),
 	})
 	return text.String(), err

@@ -27,6 +27,7 @@ type server struct {
 	templates map[string]*template.Template
 	limiter   *limiter
 	hasher    *hasher
+	bots      botList
 	banned    bannedWords
 	decoding  chan struct{} // a place for each picture that is decoded
 	now       func() time.Time
@@ -48,7 +49,11 @@ func newServer(cfg config, db *pgxpool.Pool, st *storage, now func() time.Time, 
 	if err != nil {
 		return nil, err
 	}
-	return &server{cfg: cfg, db: db, storage: st, templates: templates, limiter: newLimiter(now, cfg.testing), hasher: h, banned: banned, now: now, log: log,
+	bots, err := loadBots(cfg.dataDir)
+	if err != nil {
+		return nil, err
+	}
+	return &server{cfg: cfg, db: db, storage: st, templates: templates, limiter: newLimiter(now, cfg.testing), hasher: h, banned: banned, bots: bots, now: now, log: log,
 		errandSlots: make(chan struct{}, maxErrands), decoding: make(chan struct{}, maxDecoding)}, nil
 }
 
@@ -165,6 +170,7 @@ func (s *server) handler() http.Handler {
 	api("GET    /analytics/page-views/{url}/timeline", s.showTimeline)
 	api("GET    /analytics/most-viewed", s.mostViewed)
 	api("POST   /analytics/refresh-page-view-counts", s.admin(s.refreshed))
+	api("GET    /api/admin/views", s.admin(s.showTraffic))
 
 	// For pages of other sites
 	api("GET    /embed.js", s.serveEmbed)

@@ -248,6 +248,12 @@ func TestTakeover(t *testing.T) {
 					or reply_count <> (select count(*) from comment r where r.parent_comment_id = c.id and not r.is_hidden and not r.is_removed)`},
 				{"projects that drifted", `select count(*) from project p where like_count <> (select count(*) from "like" l where l.entity_type = 'project' and l.entity_id = p.id)
 					or comment_count <> (select count(*) from comment c where c.entity_type = 'project' and c.entity_id = p.id and not c.is_hidden and not c.is_removed)`},
+				{"pages whose views are counted otherwise than before", `select count(*) from page_total t
+					full join (select url, count(*) as views, count(distinct ip_address) as visitors, max(viewed_at) as latest from pageview group by url) v using (url)
+					where (t.view_count, t.unique_visitors, t.last_viewed_at) is distinct from (v.views, v.visitors, v.latest)`},
+				{"visitors who are not the same on every page", `select (select count(distinct visitor) from page_visitor) - (select count(distinct ip_address) from pageview)`},
+				{"days that were counted otherwise", `select count(*) from (select url, day, d.view_count from page_day d join page_total on id = page_id) c
+					full join (select url, viewed_at::date as day, count(*) as views from pageview group by 1, 2) v using (url, day) where view_count is distinct from views`},
 				{"sequences behind their ids", `select count(*) from "user" where id >= nextval(pg_get_serial_sequence('"user"', 'id'))`},
 			} {
 				same(t, check.what, scalar(t, dsn, check.sql), "0")

@@ -2,12 +2,10 @@ package main
 
 import (
 	"context"
-	_ "embed"
-	"encoding/base64"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,25 +14,31 @@ import (
 
 // logPageView answers POST /analytics/page-view, which browsers send as
 // text/plain when the page goes away. The visitor's address is the
-// connection's, whatever the body says. A view that is not counted gets the
-// same answer, since nobody at the other end can do anything about it.
+// connection's, whatever the body says. Bots get the same answer, and are
+// counted apart.
 func (s *server) logPageView(w http.ResponseWriter, r *http.Request) error {
 	in, err := readInput(w, r)
 	if err != nil {
 		return err
 	}
 	url := in.pageURL("url")
-	referrer := in.optional("referrer", ptr(r.Referer()), 1<<20)
-	agent := in.optional("user_agent", ptr(r.UserAgent()), 1<<20)
+	agent := in.optional("user_agent", nil, maxBody)
+	referrer := r.Referer()
+	if in.has("referrer") {
+		referrer = deref(in.optional("referrer", nil, maxBody))
+	}
 	if err := in.err(); err != nil {
 		return err
 	}
-	reason := s.notCounted(r, deref(agent))
-	if reason == "" {
-		err = s.countPageView(r, url, deref(agent), s.referrerHost(deref(referrer)))
+	c := s.clientOf(r)
+	sentBy := c.userAgent
+	if agent != nil {
+		c.userAgent = truncate(*agent, 500)
+	}
+	if bot, is := s.bots.find(sentBy, c.userAgent); is {
+		err = s.countBot(r.Context(), bot)
 	} else {
-		_, err = s.db.Exec(r.Context(), `
-			insert into dropped_view as d values ($1, $2, 1) on conflict (day, reason) do update set view_count = d.view_count + 1`, s.now().UTC(), reason)
+		err = s.countPageView(r.Context(), url, c, s.cfg.respectDNT && (r.Header.Get("DNT") == "1" || r.Header.Get("Sec-GPC") == "1"), s.referringHost(referrer))
 	}
 	if err != nil {
 		return err
@@ -42,169 +46,94 @@ func (s *server) logPageView(w http.ResponseWriter, r *http.Request) error {
 	return writeJSON(w, http.StatusOK, struct {
 		Message string `json:"message"`
 		URL     string `json:"url"`
-		Counted bool   `json:"counted"`
-	}{"Page view logged", url, reason == ""})
+	}{"Page view logged", url})
 }
 
 // countPageView writes a view; the database counts it in the same transaction.
-func (s *server) countPageView(r *http.Request, url, agent, referrer string) error {
-	address := s.clientAddr(r).String()
-	visitor := s.visitorHash(address)
-	if s.cfg.retentionIP == 0 {
-		address = visitor
+// Somebody who is not to be tracked leaves nothing but the view. referrer is a
+// host, or empty.
+func (s *server) countPageView(ctx context.Context, url string, c client, untracked bool, referrer string) error {
+	var address, agent *string
+	var visitor []byte
+	if !untracked {
+		visitor = s.visitorHash(c)
+		if s.cfg.retentionIP > 0 {
+			address, agent = &c.address, &c.userAgent
+		}
 	}
-	_, err := s.db.Exec(r.Context(), `
-		insert into pageview (url, viewed_at, ip_address, visitor, user_agent, referrer) values (`+storedURL+`, $2, $3, $4, $5, nullif($6, ''))`,
-		url, s.now().UTC(), address, visitor, cleanAgent(agent), referrer)
+	_, err := s.db.Exec(ctx, `insert into pageview (url, ip_address, user_agent, visitor, referrer, viewed_at) values ($1, $2, $3, $4, nullif($5, ''), $6)`,
+		url, address, agent, visitor, referrer, s.now().UTC())
 	return err
 }
 
-// visitorHash stands for an address where it is not kept: # and 132 bits of
-// HMAC-SHA-256 in base64, which nobody can compute without SECRET_KEY.
-func (s *server) visitorHash(address string) string {
-	return "#" + base64.RawURLEncoding.EncodeToString(mac(s.keyFor("visitors"), address))[:22]
+// visitorHash stands for a visitor where neither address nor user agent are
+// kept: 128 bits that only who has the server's key can compare with an address.
+func (s *server) visitorHash(c client) []byte {
+	return mac(s.keyFor("visitors"), c.address+" "+c.userAgent)[:16]
 }
 
-//go:embed bots.txt
-var botList string
-
-// bots are parts of the User-Agent headers of programs that nobody sits at.
-var bots = func() (list []string) {
-	for line := range strings.Lines(botList) {
-		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {
-			list = append(list, line)
-		}
-	}
-	return list
-}()
-
-// notCounted is why a view does not count, or nothing.
-func (s *server) notCounted(r *http.Request, agent string) string {
-	agent = strings.ToLower(agent)
-	for _, bot := range bots {
-		// A maker of phones has a name like a bot's.
-		if strings.Contains(agent, bot) && !strings.Contains(agent, "cubot") {
-			return "bot: " + bot
-		}
-	}
-	switch h := r.Header; {
-	case strings.Contains(h.Get("Sec-Purpose"), "prefetch"):
-		return "prefetch"
-	case s.cfg.respectDNT && h.Get("DNT") == "1":
-		return "Do Not Track"
-	case s.cfg.respectDNT && h.Get("Sec-GPC") == "1":
-		return "Global Privacy Control"
-	}
-	return ""
+func (s *server) countBot(ctx context.Context, bot botPattern) error {
+	_, err := s.db.Exec(ctx, `
+		insert into bot_view as b (day, reason, name, view_count) values ($1, $2, $3, 1)
+		on conflict (day, reason, name) do update set view_count = b.view_count + 1`, s.now().UTC(), bot.reason, bot.text)
+	return err
 }
 
-// referrerHost is the host of the page that linked to a viewed one; nothing for
-// a page of the site itself, and for what is no address.
-func (s *server) referrerHost(referrer string) string {
-	host := func(address string) string {
-		u, err := url.Parse(address)
-		if err != nil || u.Scheme != "http" && u.Scheme != "https" {
-			return ""
-		}
-		return strings.TrimPrefix(strings.ToLower(u.Hostname()), "www.")
-	}
-	name := host(referrer)
-	if len(name) > 253 || !isPlain(name) { // RFC 1035 §2.3.4
+// referringHost is the host of the page that led to the one viewed, without
+// www; empty where that was a page of this site, or nobody can tell.
+func (s *server) referringHost(referrer string) string {
+	u, err := url.Parse(referrer)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" && u.Scheme != "android-app" {
 		return ""
 	}
-	for _, own := range append([]string{s.cfg.publicURL, s.cfg.siteURL}, s.cfg.allowedOrigins...) {
-		if name == host(own) {
-			return ""
-		}
+	host := siteHost(u)
+	own := func(address string) bool {
+		u, err := url.Parse(address)
+		return err == nil && siteHost(u) == host
 	}
-	return name
+	if len(host) > 253 || slices.ContainsFunc(append([]string{s.cfg.siteURL, s.cfg.publicURL}, s.cfg.allowedOrigins...), own) ||
+		strings.ContainsFunc(host, func(r rune) bool { return !isWordRune(r) && !strings.ContainsRune("-_.:", r) }) {
+		return ""
+	}
+	return host
 }
 
-// hashAddresses is the job that puts keyed hashes in the place of addresses:
-// of visitors who were here before they were hashed, and of views that are
-// older than addresses are kept. What it does not get done it does next time.
-func (s *server) hashAddresses(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
-	defer cancel()
-	before := s.now().UTC().Add(-s.cfg.retentionIP)
-	for _, step := range []func(ctx context.Context) (int, error){
-		s.hashVisitors,
-		func(ctx context.Context) (int, error) { return s.hashOldViews(ctx, before) },
-		func(ctx context.Context) (int, error) {
-			tag, err := s.db.Exec(ctx, `
-				update pageview set ip_address = visitor where id in (
-					select id from pageview where viewed_at < $1 and ip_address not like '#%' and visitor is not null order by viewed_at limit 5000)`, before)
-			return int(tag.RowsAffected()), err
-		},
-	} {
-		for {
-			done, err := step(ctx)
-			if errors.Is(err, context.DeadlineExceeded) {
-				return nil
-			}
-			if err != nil {
-				return err
-			}
-			if done == 0 {
-				break
-			}
+// siteHost is the host of an address as it is compared and shown.
+func siteHost(u *url.URL) string {
+	return strings.TrimPrefix(strings.TrimSuffix(strings.ToLower(u.Hostname()), "."), "www.")
+}
+
+// Retention works in batches, so that nobody waits for it, and leaves what it
+// has not come to for its next run.
+const (
+	retentionBatch   = 5000 // rows
+	retentionBatches = 40   // of a run
+)
+
+// forgetVisitors empties what is personal in the rows of old page views, and
+// deletes the rows that are older still. The counts stay.
+func (s *server) forgetVisitors(ctx context.Context) error {
+	now := s.now().UTC()
+	if err := s.inBatches(ctx, `
+		update pageview set ip_address = null, user_agent = null, visitor = null where id = any (array(
+			select id from pageview where viewed_at < $1 and (ip_address is not null or user_agent is not null or visitor is not null)
+			order by viewed_at limit $2 for update skip locked))`, now.Add(-s.cfg.retentionIP)); err != nil || s.cfg.retentionViews == 0 {
+		return err
+	}
+	return s.inBatches(ctx, `delete from pageview where id = any (array(
+		select id from pageview where viewed_at < $1 order by viewed_at limit $2 for update skip locked))`, now.Add(-s.cfg.retentionViews))
+}
+
+// inBatches repeats a statement on rows before a time, $1, at most $2 at once,
+// until there are no more.
+func (s *server) inBatches(ctx context.Context, sql string, before time.Time) error {
+	for range retentionBatches {
+		tag, err := s.db.Exec(ctx, sql, before, retentionBatch)
+		if err != nil || tag.RowsAffected() < retentionBatch {
+			return err
 		}
 	}
 	return nil
-}
-
-// hashVisitors hashes some of the visitors from before; one who has come back
-// since then was counted twice until now.
-func (s *server) hashVisitors(ctx context.Context) (done int, err error) {
-	err = pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, `select page_id, visitor from page_visitor where visitor not like '#%' limit 2000`)
-		if err != nil {
-			return err
-		}
-		var pages []int
-		var plain, hashed []string
-		var page int
-		var visitor string
-		if _, err := pgx.ForEachRow(rows, []any{&page, &visitor}, func() error {
-			pages, plain, hashed = append(pages, page), append(plain, visitor), append(hashed, s.visitorHash(visitor))
-			return nil
-		}); err != nil || len(pages) == 0 {
-			return err
-		}
-		done = len(pages)
-		// Pages are held first, and in order, as who counts a view holds them.
-		var batch pgx.Batch
-		batch.Queue(`select from viewed_page where id = any ($1) order by id for no key update`, pages)
-		batch.Queue(`delete from page_visitor p using unnest($1::integer[], $2::varchar[]) h (page_id, plain) where p.page_id = h.page_id and p.visitor = h.plain`, pages, plain)
-		batch.Queue(`insert into page_visitor select * from unnest($1::integer[], $2::varchar[]) on conflict do nothing`, pages, hashed)
-		batch.Queue(`update viewed_page p set visitor_count = (select count(*) from page_visitor v where v.page_id = p.id) where id = any ($1)`, pages)
-		return tx.SendBatch(ctx, &batch).Close()
-	})
-	return done, err
-}
-
-// hashOldViews hashes the addresses of some views from before there were
-// visitors' hashes.
-func (s *server) hashOldViews(ctx context.Context, before time.Time) (int, error) {
-	rows, err := s.db.Query(ctx, `
-		select distinct ip_address from (
-			select ip_address from pageview where viewed_at < $1 and ip_address not like '#%' and visitor is null order by viewed_at limit 5000) old`, before)
-	if err != nil {
-		return 0, err
-	}
-	plain, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil || len(plain) == 0 {
-		return 0, err
-	}
-	hashed := make([]string, len(plain))
-	for i, address := range plain {
-		hashed[i] = s.visitorHash(address)
-	}
-	tag, err := s.db.Exec(ctx, `
-		update pageview v set ip_address = hashed from unnest($2::varchar[], $3::varchar[]) h (plain, hashed)
-		where v.id in (select id from pageview where viewed_at < $1 and ip_address not like '#%' and visitor is null order by viewed_at limit 5000)
-		and v.ip_address = plain`, before, plain, hashed)
-	return int(tag.RowsAffected()), err
 }
 
 // pageViews are the statistics of one page.
@@ -216,10 +145,28 @@ type pageViews struct {
 	LastViewedAt   *time.Time `json:"last_viewed_at"`
 }
 
+// The statistics are read from the counters alone, by their keys.
+const (
+	selectPageViews = `
+		select $1::text as url, coalesce(sum(view_count), 0)::bigint as view_count, coalesce(sum(unique_visitors), 0)::bigint as unique_visitors,
+		       max(last_viewed_at) as last_viewed_at
+		from page_total where url = ` + storedURL
+	selectMostViewed = `
+		select url, view_count, unique_visitors, last_viewed_at from page_total
+		order by view_count desc, last_viewed_at desc, id desc limit $1`
+	selectTimeline = `
+		with days as (
+			select date_trunc($2, day::timestamp) as point, sum(view_count)::bigint as views from page_day
+			where page_id = (select id from page_total where url = ` + storedURL + `)
+				and day >= (date_trunc($2, $3::timestamp) - ($4::int - 1) * ('1 ' || $2)::interval)::date
+			group by 1)
+		select point, coalesce(views, 0)
+		from generate_series(date_trunc($2, $3::timestamp) - ($4::int - 1) * ('1 ' || $2)::interval, date_trunc($2, $3::timestamp), ('1 ' || $2)::interval) point
+		left join days using (point) order by point`
+)
+
 func (s *server) loadPageViews(ctx context.Context, url string) (pageViews, error) {
-	rows, err := s.db.Query(ctx, `
-		select asked as url, coalesce(view_count, 0) as view_count, coalesce(visitor_count, 0) as unique_visitors, last_viewed_at
-		from (values ($1::text)) page (asked) left join viewed_page on url = `+storedURL, url)
+	rows, err := s.db.Query(ctx, selectPageViews, url)
 	if err != nil {
 		return pageViews{}, err
 	}
@@ -247,9 +194,7 @@ func (s *server) showPageViews(w http.ResponseWriter, r *http.Request) error {
 
 // mostViewed answers the pages with the most views.
 func (s *server) mostViewed(w http.ResponseWriter, r *http.Request) error {
-	return answerRanking(w, r, s, rowToPageViews, `
-		select url, view_count, visitor_count as unique_visitors, last_viewed_at
-		from viewed_page order by view_count desc, last_viewed_at desc, url limit $1`)
+	return answerRanking(w, r, s, rowToPageViews, selectMostViewed)
 }
 
 // answerRanking answers the first ?limit= rows of a query that takes their
@@ -305,11 +250,7 @@ func (s *server) showTimeline(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	p := periods[name]
-	rows, err := s.db.Query(r.Context(), `
-		select point, coalesce(sum(d.view_count), 0)
-		from generate_series(date_trunc($2, $3::timestamp) - ($4::int - 1) * ('1 ' || $2)::interval, date_trunc($2, $3::timestamp), ('1 ' || $2)::interval) point
-		left join viewed_day d on d.page_id = (select id from viewed_page where url = `+storedURL+`) and d.day >= point and d.day < point + ('1 ' || $2)::interval
-		group by point order by point`, url, p.unit, s.now().UTC(), p.points)
+	rows, err := s.db.Query(r.Context(), selectTimeline, url, p.unit, s.now().UTC(), p.points)
 	if err != nil {
 		return err
 	}

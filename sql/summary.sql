@@ -6,5 +6,5 @@ from unnest($1::varchar[]) with ordinality page (asked, place)
 left join page_alias on old_url = asked
 cross join lateral coalesce(new_url, asked) as stored
 left join page_count c on c.url = stored
-left join viewed_page w on w.url = stored
+left join page_total w on w.url = stored
 order by place

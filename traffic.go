@@ -1,0 +1,276 @@
+package main
+
+import (
+	"context"
+	"encoding/csv"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// traffic is what admins see of the page views of some days, which end with
+// today.
+type traffic struct {
+	Days      int           `json:"days"`
+	From      string        `json:"from"` // YYYY-MM-DD, as every day here, in UTC
+	To        string        `json:"to"`
+	ViewCount int           `json:"view_count"`
+	BotCount  int           `json:"bot_count"` // what was not counted
+	PerDay    []dayTraffic  `json:"per_day"`
+	Pages     []pageTraffic `json:"pages"` // these three with the most first
+	Referrers []hostTraffic `json:"referrers"`
+	Bots      []botTraffic  `json:"bots"`
+}
+
+type dayTraffic struct {
+	Date      time.Time `json:"-"`
+	Text      string    `json:"date"`
+	ViewCount int       `json:"view_count"`
+	BotCount  int       `json:"bot_count"`
+}
+
+type pageTraffic struct {
+	URL            string    `json:"url"`
+	ViewCount      int       `json:"view_count"`
+	TotalViews     int       `json:"total_views"` // ever, as the two that follow
+	UniqueVisitors int       `json:"unique_visitors"`
+	LastViewedAt   time.Time `json:"last_viewed_at"`
+}
+
+type hostTraffic struct {
+	Host      string `json:"host"`
+	ViewCount int    `json:"view_count"`
+	PageCount int    `json:"page_count"` // pages that it led to
+}
+
+type botTraffic struct {
+	Reason    string `json:"reason"`
+	Name      string `json:"name"`
+	ViewCount int    `json:"view_count"`
+}
+
+// maxTraffic bounds each list.
+const maxTraffic = 10_000
+
+// The parts of the traffic from the day $1 to the day $2, $3 rows at most.
+const (
+	selectDayTraffic = `
+		select day as date, to_char(day, 'YYYY-MM-DD') as text, coalesce(views, 0) as view_count, coalesce(bots, 0) as bot_count
+		from (select generate_series($1::date, $2::date, '1 day')::date as day limit $3) days
+		left join (select day, sum(view_count)::bigint as views from page_day where day between $1 and $2 group by day) v using (day)
+		left join (select day, sum(view_count)::bigint as bots from bot_view where day between $1 and $2 group by day) b using (day)
+		order by day`
+	selectPageTraffic = `
+		select url, views as view_count, view_count as total_views, unique_visitors, last_viewed_at
+		from (select page_id, sum(view_count)::bigint as views from page_day where day between $1 and $2 group by page_id order by views desc, page_id limit $3) v
+		join page_total on id = page_id order by views desc, id`
+	selectHostTraffic = `
+		select host, sum(view_count)::bigint as view_count, count(distinct page_id) as page_count
+		from referrer_day where day between $1 and $2 group by host order by view_count desc, host limit $3`
+	selectBotTraffic = `
+		select reason, name, sum(view_count)::bigint as view_count
+		from bot_view where day between $1 and $2 group by reason, name order by view_count desc, reason, name limit $3`
+)
+
+// loadTraffic reads the last so many days, and at most limit rows of each list.
+func (s *server) loadTraffic(ctx context.Context, days, limit int) (t traffic, err error) {
+	today := s.now().UTC()
+	from := today.AddDate(0, 0, 1-days)
+	t = traffic{Days: days, From: from.Format(time.DateOnly), To: today.Format(time.DateOnly)}
+	if t.PerDay, err = trafficPart[dayTraffic](ctx, s, selectDayTraffic, from, today, days); err != nil {
+		return t, err
+	}
+	for _, d := range t.PerDay {
+		t.ViewCount += d.ViewCount
+		t.BotCount += d.BotCount
+	}
+	if t.Pages, err = trafficPart[pageTraffic](ctx, s, selectPageTraffic, from, today, limit); err != nil {
+		return t, err
+	}
+	if t.Referrers, err = trafficPart[hostTraffic](ctx, s, selectHostTraffic, from, today, limit); err != nil {
+		return t, err
+	}
+	t.Bots, err = trafficPart[botTraffic](ctx, s, selectBotTraffic, from, today, limit)
+	return t, err
+}
+
+func trafficPart[T any](ctx context.Context, s *server, sql string, args ...any) ([]T, error) {
+	rows, err := s.db.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowToStructByName[T])
+}
+
+// trafficDays reads the field "days", one of the periods to choose from.
+func (in *input) trafficDays() int {
+	days, _ := strconv.Atoi(in.choice("days", "30", "30", "90", "365")) // 0 with a fault
+	return days
+}
+
+// showTraffic answers GET /api/admin/views.
+func (s *server) showTraffic(w http.ResponseWriter, r *http.Request, v viewer) error {
+	in := queryInput(r)
+	days, limit := in.trafficDays(), in.integer("limit", ptr(100), 1, maxTraffic)
+	if err := in.err(); err != nil {
+		return err
+	}
+	t, err := s.loadTraffic(r.Context(), days, limit)
+	if err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, t)
+}
+
+// sendTraffic answers GET /admin/views.csv: the list that ?what= names.
+func (s *server) sendTraffic(w http.ResponseWriter, r *http.Request, v viewer) error {
+	in := queryInput(r)
+	what, days := in.choice("what", "days", "days", "pages", "referrers", "bots"), in.trafficDays()
+	if err := in.err(); err != nil {
+		return err
+	}
+	t, err := s.loadTraffic(r.Context(), days, maxTraffic)
+	if err != nil {
+		return err
+	}
+	var table [][]string
+	switch what {
+	case "days":
+		table = append(table, []string{"date", "view_count", "bot_count"})
+		for _, d := range t.PerDay {
+			table = append(table, []string{d.Text, strconv.Itoa(d.ViewCount), strconv.Itoa(d.BotCount)})
+		}
+	case "pages":
+		table = append(table, []string{"url", "view_count", "total_views", "unique_visitors", "last_viewed_at"})
+		for _, p := range t.Pages {
+			table = append(table, []string{spreadsheetText(p.URL), strconv.Itoa(p.ViewCount), strconv.Itoa(p.TotalViews), strconv.Itoa(p.UniqueVisitors),
+				p.LastViewedAt.Format(time.RFC3339)})
+		}
+	case "referrers":
+		table = append(table, []string{"host", "view_count", "page_count"})
+		for _, h := range t.Referrers {
+			table = append(table, []string{spreadsheetText(h.Host), strconv.Itoa(h.ViewCount), strconv.Itoa(h.PageCount)})
+		}
+	case "bots":
+		table = append(table, []string{"reason", "name", "view_count"})
+		for _, b := range t.Bots {
+			table = append(table, []string{spreadsheetText(b.Reason), spreadsheetText(b.Name), strconv.Itoa(b.ViewCount)})
+		}
+	}
+	w.Header().Set("Content-Type", "text/csv; charset=utf-8")
+	w.Header().Set("Content-Disposition", attachment(fmt.Sprintf("%s_%s_%s.csv", what, t.From, t.To)))
+	w.Header().Set("Cache-Control", "no-store")
+	_ = csv.NewWriter(w).WriteAll(table) // the client is gone if this fails
+	return nil
+}
+
+// spreadsheetText keeps a spreadsheet from taking a text for a formula.
+func spreadsheetText(text string) string {
+	if strings.IndexAny(text, "=+-@\t\r\n＝＋－＠") == 0 {
+		return "'" + text
+	}
+	return text
+}
+
+// trafficPage is the data of admin_views.html.
+type trafficPage struct {
+	traffic
+	Chart   chart
+	Periods []choice
+	Site    string // where the pages are; empty when nobody has said
+}
+
+// Newest are the days, the last one first.
+func (p trafficPage) Newest() []dayTraffic {
+	days := slices.Clone(p.PerDay)
+	slices.Reverse(days)
+	return days
+}
+
+// Average is how many views a day has, rounded.
+func (p trafficPage) Average() int { return (p.ViewCount + p.Days/2) / p.Days }
+
+// trafficRows is how many rows the page shows of each list.
+const trafficRows = 20
+
+// showTrafficPage answers GET /admin/views.
+func (s *server) showTrafficPage(w http.ResponseWriter, r *http.Request, v viewer) error {
+	in := queryInput(r)
+	days := in.trafficDays()
+	if err := in.err(); err != nil {
+		return err
+	}
+	t, err := s.loadTraffic(r.Context(), days, trafficRows)
+	if err != nil {
+		return err
+	}
+	data := trafficPage{traffic: t, Chart: chartOf(t.PerDay), Periods: []choice{{"30", "30 days"}, {"90", "90 days"}, {"365", "A year"}}}
+	if s.cfg.siteURL != s.cfg.publicURL {
+		data.Site = s.cfg.siteURL + "/"
+	}
+	return s.render(w, r, http.StatusOK, "admin_views", v, "Page views", data)
+}
+
+// chart is a bar chart of days: a bar is one unit wide at most, and Top views
+// are 100 units high.
+type chart struct {
+	Top, Half           int
+	Bars                []chartBar
+	First, Middle, Last string // days below the axis
+	Busiest             dayTraffic
+}
+
+type chartBar struct {
+	X, Y, Width, Height float64
+	Title               string
+	Current             bool // the day is not over
+}
+
+// chartOf draws the views of at least one day.
+func chartOf(days []dayTraffic) chart {
+	form := "2 Jan"
+	width := .8
+	if len(days) > 100 {
+		form, width = "2 Jan 2006", 1 // without gaps, which would be narrower than a pixel
+	}
+	c := chart{Busiest: days[0]}
+	for _, d := range days {
+		if d.ViewCount > c.Busiest.ViewCount {
+			c.Busiest = d
+		}
+	}
+	c.Top = chartTop(c.Busiest.ViewCount)
+	c.Half = c.Top / 2
+	for i, d := range days {
+		height := 100 * float64(d.ViewCount) / float64(c.Top)
+		text := formatCount(d.ViewCount) + " views"
+		if d.ViewCount == 1 {
+			text = "1 view"
+		}
+		current := i == len(days)-1
+		if current {
+			text += " so far"
+		}
+		c.Bars = append(c.Bars, chartBar{float64(i) + (1-width)/2, 100 - height, width, height, d.Date.Format("2 January 2006") + ": " + text, current})
+	}
+	day := func(i int) string { return days[i].Date.Format(form) }
+	c.First, c.Middle, c.Last = day(0), day(len(days)/2), day(len(days)-1)
+	return c
+}
+
+// chartTop is the end of an axis that has room for n and whose half is round:
+// 2, 4 or 10 times a power of ten.
+func chartTop(n int) int {
+	for power := 1; ; power *= 10 {
+		for _, m := range []int{2, 4, 10} {
+			if n <= m*power {
+				return m * power
+			}
+		}
+	}
+}
