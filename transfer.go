@@ -38,21 +38,21 @@ type transferHead struct {
 // the comments of the file apart; a comment on a page has a url, one on a
 // project a project.
 type transferComment struct {
-	ID              int               `json:"id"`
-	URL             *string           `json:"url"`
-	Project         *transferProject  `json:"project"`
-	ParentCommentID *int              `json:"parent_comment_id"`
-	Author          *transferPerson   `json:"author"`
-	Content         string            `json:"content"`
-	CreatedAt       time.Time         `json:"created_at"`
-	EditedAt        *time.Time        `json:"edited_at"`
-	IsHidden        bool              `json:"is_hidden"`
-	IsRemoved       bool              `json:"is_removed"`
-	RemovedAt       *time.Time        `json:"removed_at"`
-	ReviewedAt      *time.Time        `json:"reviewed_at"` // by whom it was hidden or shown again, and when
-	ReviewedBy      *transferPerson   `json:"reviewed_by"`
-	Versions        []transferText    `json:"versions"` // older texts, the first one first
-	Likes           []transferLike    `json:"likes"`
+	ID              int              `json:"id"`
+	URL             *string          `json:"url"`
+	Project         *transferProject `json:"project"`
+	ParentCommentID *int             `json:"parent_comment_id"`
+	Author          *transferPerson  `json:"author"`
+	Content         string           `json:"content"`
+	CreatedAt       time.Time        `json:"created_at"`
+	EditedAt        *time.Time       `json:"edited_at"`
+	IsHidden        bool             `json:"is_hidden"`
+	IsRemoved       bool             `json:"is_removed"`
+	RemovedAt       *time.Time       `json:"removed_at"`
+	ReviewedAt      *time.Time       `json:"reviewed_at"` // by whom it was hidden or shown again, and when
+	ReviewedBy      *transferPerson  `json:"reviewed_by"`
+	Versions        []transferText   `json:"versions"` // older texts, the first one first
+	Likes           []transferLike   `json:"likes"`
 }
 
 type transferPerson struct {
