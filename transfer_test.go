@@ -130,7 +130,11 @@ func TestCommentsMove(t *testing.T) {
 	to.visitor().post("/api/login", map[string]any{"username": "alice", "password": "x"}).want(http.StatusUnauthorized)
 	same(t, "under its new address", to.count(`select count(*) from comment where url = 'moved/b.html' and is_hidden and reviewed_by is null and reviewed_at = '2026-01-02 03:04:05.678901'`), 1)
 
-	to.exec(`insert into project (title, description, author_id, status) select 'Robot', 'd', id, 'published' from "user" where username = 'alice'`)
+	to.exec(`insert into project (title, description, author_id, status) select 'Robot', n, id, 'published' from "user", unnest('{one,two}'::text[]) n where username = 'alice'`)
+	if out = to.comments("import", file); !strings.HasSuffix(out, "0 comments added, 7 there already, 2 skipped; 0 accounts made; 0 likes of people without an account left out\n") {
+		t.Fatalf("of two projects with one title it chose one: %s", out)
+	}
+	to.exec(`delete from project where description = 'two'`)
 	out = to.comments("import", file)
 	if !strings.HasSuffix(out, "2 comments added, 7 there already, 0 skipped; 0 accounts made; 0 likes of people without an account left out\n") {
 		t.Fatal(out)
