@@ -175,9 +175,16 @@ func (s *server) hashVisitors(ctx context.Context) (done int, err error) {
 		// Pages are held first, and in order, as who counts a view holds them.
 		var batch pgx.Batch
 		batch.Queue(`select from viewed_page where id = any ($1) order by id for no key update`, pages)
-		batch.Queue(`delete from page_visitor p using unnest($1::integer[], $2::varchar[]) h (page_id, plain) where p.page_id = h.page_id and p.visitor = h.plain`, pages, plain)
-		batch.Queue(`insert into page_visitor select * from unnest($1::integer[], $2::varchar[]) on conflict do nothing`, pages, hashed)
-		batch.Queue(`update viewed_page p set visitor_count = (select count(*) from page_visitor v where v.page_id = p.id) where id = any ($1)`, pages)
+		batch.Queue(`
+			with gone as (
+				delete from page_visitor p using unnest($1::integer[], $2::varchar[]) h (page_id, plain)
+				where p.page_id = h.page_id and p.visitor = h.plain returning p.page_id
+			), added as (
+				insert into page_visitor select * from unnest($1::integer[], $3::varchar[]) on conflict do nothing returning page_id
+			), change as (
+				select page_id, sum(n) as n from (select page_id, -1 as n from gone union all select page_id, 1 from added) both_ways group by page_id
+			)
+			update viewed_page set visitor_count = visitor_count + n from change where id = page_id and n <> 0`, pages, plain, hashed)
 		return tx.SendBatch(ctx, &batch).Close()
 	})
 	return done, err
