@@ -247,6 +247,7 @@ func TestPicturesAreTurnedAndCleaned(t *testing.T) {
 		}
 		if strings.HasSuffix(name, ".webp") {
 			h, err := readHead(whole)
+			same(t, name+": says that nothing is there", whole[20]&0x0c, 0)
 			same(t, name+": still whole", err == nil && h.animated == c.animated && !h.located && h.width == 1, true)
 		}
 	}

@@ -50,8 +50,9 @@ Usage: chatter [COMMAND]
   media verify [--repair]      check every stored file by its checksum, and mend what can be mended
   nas test                     try everything that the server does with the NAS
   nas sync [--back]            move what waits to the NAS, or copy everything back from it
-  comments export FILE         write every comment into a file of JSON; - is the standard output
-  comments import FILE         add the comments of such a file that are not there yet
+  comments export FILE         write all comments to a file
+  comments import [--create-authors] FILE
+                               add the comments of such a file that are not here yet
   move-url OLD NEW             move a renamed page's likes, comments and views
   demo [URL]                   fill a running server with a small demo site
   health [URL]                 ask a running server whether it is well
@@ -118,7 +119,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	case command == "nas" && (slices.Equal(args, []string{"sync"}) || slices.Equal(args, []string{"sync", "--back"})):
 		return withServer(ctx, cfg, log, func(s *server) error { return s.syncNAS(ctx, len(args) == 2, stdout) })
 	case command == "comments":
-		return withServer(ctx, cfg, log, func(s *server) error { return s.commentsCommand(ctx, args, os.Stdin, stdout) })
+		return withServer(ctx, cfg, log, func(s *server) error { return s.commentsCommand(ctx, args, stdout) })
 	case command == "move-url" && len(args) == 2:
 		return withServer(ctx, cfg, log, func(s *server) error {
 			m, err := s.moveURL(ctx, args[0], args[1])

@@ -565,7 +565,7 @@ func TestADownloadThatBreaksOff(t *testing.T) {
 	for _, other := range []bool{false, true} {
 		os.Remove(filepath.Join(st.uploads, fileFolder, name))
 		if other {
-			if err := os.WriteFile(filepath.Join(st.uploads, fileFolder, name), big[:4<<20], 0o644); err != nil {
+			if err := os.WriteFile(filepath.Join(st.uploads, fileFolder, name), make([]byte, 6<<20), 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -2,15 +2,14 @@ package main
 
 import (
 	"bufio"
-	"cmp"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -18,97 +17,111 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// exportFormat is in the head of every export; see docs/EXPORT.md.
-const exportFormat = "chatter comments 1"
+// The file of exported comments has a line of JSON for its head and one for
+// each comment (https://jsonlines.org); docs/COMMENTS.md describes them.
 
-// exportedComment is a comment in an export, with everything that belongs to
-// it. People are named by their usernames.
-type exportedComment struct {
-	ID         int               `json:"id"`     // in the database that it comes from
-	Parent     *int              `json:"parent"` // the id of the comment that it answers
-	URL        *string           `json:"url"`
-	EntityType *string           `json:"entity_type"`
-	EntityID   *int              `json:"entity_id"`
-	Author     *string           `json:"author"` // null when the account was deleted
-	Content    string            `json:"content"`
-	CreatedAt  time.Time         `json:"created_at"`
-	EditedAt   *time.Time        `json:"edited_at"`
-	RemovedAt  *time.Time        `json:"removed_at"`
-	Removed    bool              `json:"removed"`
-	Hidden     bool              `json:"hidden"`
-	HeldFor    *string           `json:"held_for"` // new, link or all: it waits for a moderator
-	ReviewedAt *time.Time        `json:"reviewed_at"`
-	ReviewedBy *string           `json:"reviewed_by"`
-	Versions   []exportedVersion `json:"versions"`
-	Likes      []exportedLike    `json:"likes"`
-	Reports    []exportedReport  `json:"reports"`
+const (
+	transferFormat  = "chatter comments"
+	transferVersion = 1
+)
+
+// transferHead is the file's first line.
+type transferHead struct {
+	Format     string     `json:"format"`
+	Version    int        `json:"version"`
+	Site       string     `json:"site,omitempty"`
+	ExportedAt *time.Time `json:"exported_at,omitempty"`
+	Comments   *int       `json:"comments,omitempty"` // how many lines follow
 }
 
-type exportedVersion struct {
-	Content  string    `json:"content"`
-	EditedAt time.Time `json:"edited_at"`
+// transferComment is a comment in the file. Its id and that of its parent tell
+// the comments of the file apart; a comment on a page has a url, one on a
+// project a project.
+type transferComment struct {
+	ID              int              `json:"id"`
+	URL             *string          `json:"url"`
+	Project         *transferProject `json:"project"`
+	ParentCommentID *int             `json:"parent_comment_id"`
+	Author          *transferPerson  `json:"author"`
+	Content         string           `json:"content"`
+	CreatedAt       time.Time        `json:"created_at"`
+	EditedAt        *time.Time       `json:"edited_at"`
+	IsHidden        bool             `json:"is_hidden"`
+	IsRemoved       bool             `json:"is_removed"`
+	RemovedAt       *time.Time       `json:"removed_at"`
+	ReviewedAt      *time.Time       `json:"reviewed_at"` // by whom it was hidden or shown again, and when
+	ReviewedBy      *transferPerson  `json:"reviewed_by"`
+	Versions        []transferText   `json:"versions"` // older texts, the first one first
+	Likes           []transferLike   `json:"likes"`
 }
 
-type exportedLike struct {
-	Username  string    `json:"username"`
-	CreatedAt time.Time `json:"created_at"`
-}
-
-type exportedReport struct {
+type transferPerson struct {
 	Username  string     `json:"username"`
-	Reason    string     `json:"reason"`
-	Details   *string    `json:"details"`
-	CreatedAt time.Time  `json:"created_at"`
-	ClearedAt *time.Time `json:"cleared_at"`
+	Email     string     `json:"email"`
+	CreatedAt *time.Time `json:"created_at"` // when the account was made
 }
 
-// commentsCommand is `chatter comments export|import FILE`; - is the standard
-// output or input.
-func (s *server) commentsCommand(ctx context.Context, args []string, stdin io.Reader, stdout io.Writer) error {
-	if len(args) != 2 || args[0] != "export" && args[0] != "import" {
-		return errors.New("usage: chatter comments export FILE | import FILE")
-	}
-	name := args[1]
+type transferProject struct {
+	Title     string     `json:"title"`
+	Author    string     `json:"author"` // username
+	CreatedAt *time.Time `json:"created_at"`
+}
+
+type transferText struct {
+	Content  string    `json:"content"`
+	EditedAt time.Time `json:"edited_at"` // when another text took its place
+}
+
+type transferLike struct {
+	By        transferPerson `json:"by"`
+	CreatedAt time.Time      `json:"created_at"`
+}
+
+// commentsCommand is `chatter comments …`.
+func (s *server) commentsCommand(ctx context.Context, args []string, stdout io.Writer) error {
 	switch {
-	case args[0] == "export" && name == "-":
-		_, err := s.exportComments(ctx, stdout)
-		return err
-	case args[0] == "export":
-		// A file of that name is whole, or is what it was before.
-		file, err := os.CreateTemp(filepath.Dir(name), ".comments-*")
-		if err != nil {
+	case len(args) == 2 && args[0] == "export":
+		return s.exportComments(ctx, args[1], stdout)
+	case len(args) == 2 && args[0] == "import":
+		return s.importComments(ctx, args[1], false, stdout)
+	case len(args) == 3 && args[0] == "import" && args[1] == "--create-authors":
+		return s.importComments(ctx, args[2], true, stdout)
+	}
+	return errors.New("usage: chatter comments export FILE | import [--create-authors] FILE")
+}
+
+// unhurriedTx runs do in a transaction that may take as long as it needs.
+func (s *server) unhurriedTx(ctx context.Context, options pgx.TxOptions, do func(tx pgx.Tx) error) error {
+	return pgx.BeginTxFunc(ctx, s.db, options, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `set local statement_timeout = 0; set local idle_in_transaction_session_timeout = 0`); err != nil {
 			return err
 		}
-		defer os.Remove(file.Name())
-		count, err := s.exportComments(ctx, file)
-		if err = errors.Join(err, file.Close()); err == nil {
-			err = os.Rename(file.Name(), name)
-		}
-		if err == nil {
-			fmt.Fprintf(stdout, "%d comments are in %s\n", count, name)
-		}
-		return err
-	case name == "-":
-		return s.importComments(ctx, stdin, stdout)
-	}
-	file, err := os.Open(name)
+		return do(tx)
+	})
+}
+
+// exportComments writes every comment to the file, which is there when it is
+// whole. It holds e-mail addresses: only its owner may read it.
+func (s *server) exportComments(ctx context.Context, path string, stdout io.Writer) (err error) {
+	f, err := os.OpenFile(path+".part", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
-	defer file.Close()
-	return s.importComments(ctx, file, stdout)
-}
-
-// exportComments writes every comment, a line each inside one JSON object, and
-// returns how many there are. All are of one moment.
-func (s *server) exportComments(ctx context.Context, w io.Writer) (count int, err error) {
-	out := bufio.NewWriter(w)
-	head, _ := json.Marshal(exportFormat)
-	made, _ := json.Marshal(s.now().UTC())
-	site, _ := json.Marshal(s.cfg.publicURL)
-	fmt.Fprintf(out, "{\"format\": %s, \"exported_at\": %s, \"site\": %s, \"comments\": [", head, made, site)
-	err = pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `set local statement_timeout = 0`); err != nil {
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(f.Name()))
+		}
+	}()
+	out := bufio.NewWriter(f)
+	lines := json.NewEncoder(out)
+	lines.SetEscapeHTML(false)
+	count := 0
+	err = s.unhurriedTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		if err := tx.QueryRow(ctx, `select count(*) from (`+queries["export_comments"]+`) exported`).Scan(&count); err != nil {
+			return err
+		}
+		now := s.now().UTC()
+		if err := lines.Encode(transferHead{transferFormat, transferVersion, s.cfg.siteURL, &now, &count}); err != nil {
 			return err
 		}
 		rows, err := tx.Query(ctx, queries["export_comments"])
@@ -117,230 +130,229 @@ func (s *server) exportComments(ctx context.Context, w io.Writer) (count int, er
 		}
 		defer rows.Close()
 		for rows.Next() {
-			c, err := pgx.RowToStructByName[exportedComment](rows)
+			c, err := pgx.RowToStructByName[transferComment](rows)
 			if err != nil {
 				return err
 			}
-			line, err := json.Marshal(c)
-			if err != nil {
+			if err := lines.Encode(c); err != nil {
 				return err
 			}
-			if count++; count > 1 {
-				out.WriteByte(',')
-			}
-			out.WriteByte('\n')
-			out.Write(line)
 		}
 		return rows.Err()
 	})
+	if err == nil {
+		err = out.Flush()
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err == nil {
+		fmt.Fprintf(stdout, "%d comments are in %s, with the e-mail addresses of their authors: keep it where only you can read it.\n", count, path)
+	}
+	return err
+}
+
+// importComments adds the comments of a file that are not here yet, in one
+// transaction, and prints a line for each that it had to skip. Texts are taken
+// as they are: they were looked at when they were written. createAuthors makes
+// accounts for authors who have none.
+func (s *server) importComments(ctx context.Context, path string, createAuthors bool, stdout io.Writer) error {
+	f, err := os.Open(path)
 	if err != nil {
-		return count, err
+		return err
 	}
-	fmt.Fprint(out, "\n]}\n")
-	return count, out.Flush()
-}
-
-// importBatch is how many comments are written in one transaction.
-const importBatch = 500
-
-// importComments adds the comments of an export that are not there yet. One is
-// there when its target has a comment of its author of the same moment, so that
-// an import can be run again. What can't be added is reported with its reason,
-// and so are the replies to it.
-func (s *server) importComments(ctx context.Context, r io.Reader, stdout io.Writer) error {
-	in := json.NewDecoder(r)
-	if err := skipToComments(in); err != nil {
-		return fmt.Errorf("this is no export of comments: %w", err)
-	}
-	ids := map[int]int{} // by the id in the file
-	var added, known, skipped int
-	for in.More() {
-		var batch []exportedComment
-		for in.More() && len(batch) < importBatch {
-			var c exportedComment
-			if err := in.Decode(&c); err != nil {
-				return fmt.Errorf("after %d comments the file can't be read, nothing of what follows was added: %w", added+known+skipped+len(batch), err)
-			}
-			batch = append(batch, c)
-		}
-		err := pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
-			for _, c := range batch {
-				id, fresh, err := s.importComment(ctx, tx, c, ids)
-				var reason *skippedComment
-				switch {
-				case errors.As(err, &reason):
-					skipped++
-					fmt.Fprintf(stdout, "skipped comment %d: %s\n", c.ID, reason.reason)
-				case err != nil:
-					return fmt.Errorf("comment %d: %w", c.ID, err)
-				case fresh:
-					added++
-					ids[c.ID] = id
-				default:
-					known++
-					ids[c.ID] = id
-				}
-			}
-			return nil
-		})
-		if err != nil {
+	defer f.Close()
+	err = s.unhurriedTx(ctx, pgx.TxOptions{}, func(tx pgx.Tx) error {
+		if err := loadIncoming(ctx, tx, f); err != nil {
 			return err
 		}
-	}
-	fmt.Fprintf(stdout, "%d comments added, %d were there already, %d skipped\n", added, known, skipped)
-	return nil
-}
-
-// skipToComments reads the head of an export up to its first comment.
-func skipToComments(in *json.Decoder) error {
-	if t, err := in.Token(); err != nil || t != json.Delim('{') {
-		return cmp.Or(err, errors.New("it does not begin with {"))
-	}
-	format := ""
-	for in.More() {
-		key, err := in.Token()
-		if err != nil {
+		if _, err := tx.Exec(ctx, queries["import_people"]); err != nil {
 			return err
 		}
-		if key == "comments" {
-			if format != exportFormat {
-				return fmt.Errorf("its format is %q, and not %q", format, exportFormat)
+		if createAuthors {
+			if _, err := tx.Exec(ctx, queries["import_authors"]); err != nil {
+				return err
 			}
-			t, err := in.Token()
-			if err == nil && t != json.Delim('[') {
-				err = errors.New(`"comments" is no list`)
-			}
+		}
+		if _, err := tx.Exec(ctx, queries["import_comments"]); err != nil {
 			return err
 		}
-		var value any
-		if err := in.Decode(&value); err != nil {
-			return err
-		}
-		if key == "format" {
-			format, _ = value.(string)
-		}
-	}
-	return errors.New(`it has no "comments"`)
-}
-
-// skippedComment is why a comment was left out of an import.
-type skippedComment struct{ reason string }
-
-func (e *skippedComment) Error() string { return e.reason }
-
-func skip(format string, args ...any) error { return &skippedComment{fmt.Sprintf(format, args...)} }
-
-// check says what of a comment the database can't have.
-func (c exportedComment) check() error {
-	texts := []string{c.Content, deref(c.URL), deref(c.Author)}
-	for _, v := range c.Versions {
-		texts = append(texts, v.Content)
-	}
-	for _, r := range c.Reports {
-		texts = append(texts, deref(r.Details))
-		if !slices.Contains(reportReasons, r.Reason) {
-			return skip("a report's reason is %q", r.Reason)
-		}
-	}
-	switch {
-	case slices.ContainsFunc(texts, func(text string) bool { return !isPlain(text) }):
-		return skip("a text holds a NUL character")
-	case (c.URL == nil) == (c.EntityID == nil):
-		return skip("it belongs to no page, or to several")
-	case c.EntityID != nil && deref(c.EntityType) != "project":
-		return skip("it belongs to a %q, which there is not here", deref(c.EntityType))
-	case c.URL != nil && checkURL(*c.URL) != "":
-		return skip("its page's address is too long")
-	case c.CreatedAt.IsZero():
-		return skip("it does not say when it was written")
-	case c.Author != nil && !hasInk(c.Content), utf8.RuneCountInString(c.Content) > maxComment:
-		return skip("its text is empty or has more than %d characters", maxComment)
-	case c.HeldFor != nil && !slices.Contains([]string{"new", "link", "all"}, *c.HeldFor):
-		return skip("it waits for a moderator because of %q", *c.HeldFor)
+		return reportImport(ctx, tx, stdout)
+	})
+	if err != nil {
+		return fmt.Errorf("nothing was imported: %w", err)
 	}
 	return nil
 }
 
-// importComment adds one comment; ids are those that are there, by the ids in
-// the file.
-func (s *server) importComment(ctx context.Context, tx pgx.Tx, c exportedComment, ids map[int]int) (id int, fresh bool, err error) {
-	if err := c.check(); err != nil {
-		return 0, false, err
+// loadIncoming copies the lines of a file into the temporary table incoming,
+// one at a time.
+func loadIncoming(ctx context.Context, tx pgx.Tx, file io.Reader) error {
+	if _, err := tx.Exec(ctx, `
+		create temp table incoming (line integer, id integer primary key, url varchar, project jsonb, parent integer, author jsonb, content text,
+			created_at timestamp, edited_at timestamp, is_hidden boolean, is_removed boolean, removed_at timestamp, reviewed_at timestamp,
+			reviewed_by jsonb, versions jsonb, likes jsonb,
+			user_id integer, project_id integer, new_id integer, present boolean not null default false, reason varchar) on commit drop`); err != nil {
+		return err
 	}
-	t := target{c.URL, c.EntityType, c.EntityID}
-	if c.URL != nil {
-		t = pageTarget(pageURL(*c.URL))
-	} else {
-		t.EntityType = ptr("project")
-	}
-	var author, parent *int
-	if c.Author != nil {
-		err := tx.QueryRow(ctx, `select id from "user" where lower(username) = lower($1) order by username = $1 desc, username_double limit 1`, *c.Author).Scan(&author)
-		if errors.Is(err, pgx.ErrNoRows) {
-			return 0, false, skip("there is no account called %s", *c.Author)
-		}
-		if err != nil {
-			return 0, false, err
-		}
-	}
-	if t.EntityID != nil {
-		var one int
-		err := tx.QueryRow(ctx, `select 1 from project where id = $1 for key share`, t.EntityID).Scan(&one)
-		if errors.Is(err, pgx.ErrNoRows) {
-			return 0, false, skip("there is no project %d", *t.EntityID)
-		}
-		if err != nil {
-			return 0, false, err
-		}
-	}
-	if c.Parent != nil {
-		known, is := ids[*c.Parent]
-		if !is {
-			return 0, false, skip("comment %d, which it answers, is not here", *c.Parent)
-		}
-		parent = &known
-	}
-	err = tx.QueryRow(ctx, `select id from comment where `+sameTarget+` and user_id is not distinct from $4::integer and created_at = $5 limit 1`,
-		t.URL, t.EntityType, t.EntityID, author, c.CreatedAt.UTC()).Scan(&id)
-	if !errors.Is(err, pgx.ErrNoRows) {
-		return id, false, err
-	}
-	if parent != nil {
-		var same bool
-		if err := tx.QueryRow(ctx, `select `+sameTarget+` is true from comment where id = $4`, t.URL, t.EntityType, t.EntityID, parent).Scan(&same); err != nil {
-			return 0, false, err
-		}
-		if !same {
-			return 0, false, skip("comment %d, which it answers, belongs to another page", *c.Parent)
-		}
-	}
-	err = tx.QueryRow(ctx, `
-		insert into comment (url, entity_type, entity_id, user_id, content, created_at, edited_at, removed_at, is_removed, is_hidden, held_for, reviewed_at, reviewed_by, parent_comment_id)
-		values (`+storedURL+`, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, (select id from "user" where username = $13), $14) returning id`,
-		t.URL, t.EntityType, t.EntityID, author, strings.TrimSpace(c.Content), c.CreatedAt.UTC(), utc(c.EditedAt), utc(c.RemovedAt), c.Removed || c.Author == nil,
-		c.Hidden || c.HeldFor != nil, c.HeldFor, utc(c.ReviewedAt), c.ReviewedBy, parent).Scan(&id)
+	in := &transferReader{lines: bufio.NewReader(file)}
+	head, err := in.head()
 	if err != nil {
-		return 0, false, err
+		return err
 	}
-	var batch pgx.Batch
-	for _, v := range c.Versions {
-		batch.Queue(`insert into commentversion (comment_id, content, edited_at) values ($1, $2, $3)`, id, v.Content, v.EditedAt.UTC())
+	columns := []string{"line", "id", "url", "project", "parent", "author", "content", "created_at", "edited_at", "is_hidden", "is_removed",
+		"removed_at", "reviewed_at", "reviewed_by", "versions", "likes"}
+	count, err := tx.CopyFrom(ctx, pgx.Identifier{"incoming"}, columns, pgx.CopyFromFunc(in.row))
+	if _, twice := violates(err); twice {
+		return errors.New("two comments of the file have the same id")
 	}
-	for _, l := range c.Likes {
-		batch.Queue(`insert into commentlike (comment_id, user_id, created_at) select $1, id, $3 from "user" where username = $2 on conflict do nothing`, id, l.Username, l.CreatedAt.UTC())
+	if err == nil && head.Comments != nil && int64(*head.Comments) != count {
+		return fmt.Errorf("the file is not whole: it says that it has %d comments, and has %d", *head.Comments, count)
 	}
-	for _, r := range c.Reports {
-		batch.Queue(`
-			insert into comment_report (comment_id, user_id, reason, details, created_at, cleared_at)
-			select $1, id, $3, $4, $5, $6 from "user" where username = $2 on conflict do nothing`, id, r.Username, r.Reason, r.Details, r.CreatedAt.UTC(), utc(r.ClearedAt))
-	}
-	return id, true, tx.SendBatch(ctx, &batch).Close()
+	return err
 }
 
-// utc is a time as the database keeps it, without a zone.
+// transferReader reads a file of exported comments.
+type transferReader struct {
+	lines *bufio.Reader
+	line  int
+}
+
+// next decodes the next line that is not blank; at the end it is io.EOF.
+// Whatever is wrong with a line is said with its number.
+func (in *transferReader) next(into any) error {
+	for {
+		text, err := in.lines.ReadBytes('\n')
+		if err != nil && (err != io.EOF || len(text) == 0) {
+			return err
+		}
+		in.line++
+		if text = bytes.TrimSpace(text); len(text) == 0 {
+			continue
+		}
+		if !utf8.Valid(text) {
+			return in.fault("the text is not valid UTF-8")
+		}
+		decoder := json.NewDecoder(bytes.NewReader(text))
+		decoder.DisallowUnknownFields()
+		if err := decoder.Decode(into); err != nil {
+			return in.fault(strings.TrimPrefix(err.Error(), "json: "))
+		}
+		if _, err := decoder.Token(); err != io.EOF {
+			return in.fault("there is more than one value in the line")
+		}
+		return nil
+	}
+}
+
+func (in *transferReader) fault(text string) error {
+	return fmt.Errorf("line %d: %s", in.line, text)
+}
+
+func (in *transferReader) head() (head transferHead, err error) {
+	if err = in.next(&head); err == io.EOF || err == nil && head.Format != transferFormat {
+		return head, fmt.Errorf("this is no file of exported comments: its first line must be {\"format\": %q, \"version\": %d}", transferFormat, transferVersion)
+	}
+	if err == nil && head.Version != transferVersion {
+		err = fmt.Errorf("the file has version %d, and this Chatter reads version %d", head.Version, transferVersion)
+	}
+	return head, err
+}
+
+// row is the next comment as a row of incoming, nil at the end.
+func (in *transferReader) row() ([]any, error) {
+	var c transferComment
+	if err := in.next(&c); err == io.EOF {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	if wrong := c.check(); wrong != "" {
+		return nil, in.fault(wrong)
+	}
+	return []any{in.line, c.ID, c.URL, c.Project, c.ParentCommentID, c.Author, c.Content, c.CreatedAt.UTC(), utc(c.EditedAt), c.IsHidden, c.IsRemoved,
+		utc(c.RemovedAt), utc(c.ReviewedAt), c.ReviewedBy, append([]transferText{}, c.Versions...), append([]transferLike{}, c.Likes...)}, nil
+}
+
 func utc(t *time.Time) *time.Time {
 	if t == nil {
 		return nil
 	}
 	return ptr(t.UTC())
+}
+
+// check returns what is wrong with a comment of a file, if something is, and
+// brings its URL into the form under which it is stored.
+func (c *transferComment) check() string {
+	texts := []string{c.Content}
+	people := []*transferPerson{c.Author, c.ReviewedBy}
+	for _, v := range c.Versions {
+		texts = append(texts, v.Content)
+	}
+	for i := range c.Likes {
+		people = append(people, &c.Likes[i].By)
+	}
+	for _, p := range people {
+		if p != nil {
+			texts = append(texts, p.Username, p.Email)
+			if p.Username == "" {
+				return "somebody has no username"
+			}
+		}
+	}
+	if c.URL != nil {
+		c.URL = ptr(pageURL(*c.URL))
+		texts = append(texts, *c.URL)
+	}
+	if c.Project != nil {
+		texts = append(texts, c.Project.Title, c.Project.Author)
+	}
+	switch {
+	case c.ID < 1 || c.ID > math.MaxInt32:
+		return "the id must be a number from 1 to 2147483647"
+	case (c.URL == nil) == (c.Project == nil):
+		return "a comment must have a url or a project, and not both"
+	case c.URL != nil && (utf8.RuneCountInString(*c.URL) > maxURL || len(*c.URL) > maxURLBytes):
+		return fmt.Sprintf("the url must have at most %d characters and %d bytes", maxURL, maxURLBytes)
+	case c.CreatedAt.Year() < 1900:
+		return "created_at must be a time such as 2026-11-22T17:03:16Z"
+	case c.Content == "" && !c.IsRemoved:
+		return "the content is empty"
+	case strings.ContainsRune(strings.Join(texts, ""), 0):
+		return "a text holds a NUL character"
+	}
+	return ""
+}
+
+// reportImport prints what was skipped and why, and the sums.
+func reportImport(ctx context.Context, tx pgx.Tx, stdout io.Writer) error {
+	rows, err := tx.Query(ctx, `
+		select line, id, coalesce(url, project ->> 'title', ''), coalesce(author ->> 'username', 'nobody'), reason
+		from incoming where reason is not null order by line`)
+	if err != nil {
+		return err
+	}
+	var line, id int
+	var page, author, reason string
+	if _, err := pgx.ForEachRow(rows, []any{&line, &id, &page, &author, &reason}, func() error {
+		_, err := fmt.Fprintf(stdout, "skipped line %d, comment %d by %s on %s: %s\n", line, id, author, page, reason)
+		return err
+	}); err != nil {
+		return err
+	}
+	var added, present, skipped, accounts, likes int
+	if err := tx.QueryRow(ctx, `
+		select count(*) filter (where reason is null and not present), count(*) filter (where present), count(*) filter (where reason is not null),
+		       (select count(*) from person where made),
+		       (select count(*) from incoming, jsonb_array_elements(likes) l, person
+		        where reason is null and not present and who = l -> 'by' and person.user_id is null)
+		from incoming`).Scan(&added, &present, &skipped, &accounts, &likes); err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(stdout, "%d comments added, %d there already, %d skipped; %d accounts made; %d likes of people without an account left out\n",
+		added, present, skipped, accounts, likes)
+	return err
 }
