@@ -127,6 +127,10 @@ func (s *server) report(r *http.Request, in *input, v viewer) (count int, fresh 
 		case c.UserID == v.ID:
 			return fail(http.StatusBadRequest, "This is your own comment; you can remove it")
 		}
+		// Held before its reports, as moderators hold it.
+		if _, err := tx.Exec(ctx, `select from comment where id = $1 for no key update`, id); err != nil {
+			return err
+		}
 		tag, err := tx.Exec(ctx, `
 			insert into comment_report as o (comment_id, user_id, reason, details) values ($1, $2, $3, $4)
 			on conflict (comment_id, user_id) do update set reason = excluded.reason, details = excluded.details, created_at = now(), cleared_at = null

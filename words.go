@@ -150,7 +150,9 @@ var (
 	schemeLink = regexp.MustCompile(`(?i)\b[a-z][a-z0-9+.-]{1,20}://\S+`)
 	hostLink   = regexp.MustCompile(`(?:[\p{L}\p{N}](?:[\p{L}\p{N}-]{0,61}[\p{L}\p{N}])?\.)+(xn--[a-zA-Z0-9-]+|\p{L}{2,24})(?::\d+)?(/\S*)?`)
 
-	bareEndings = wordSet(`com org biz ru cn shop club uk`)
+	bareEndings = wordSet(`com org net biz ru cn shop club uk`)
+	// What is called like a host and is none.
+	software = wordSet(`asp.net vb.net ado.net ml.net json.net paint.net`)
 	// Endings of hosts that are also endings of files: with a path, too, they name a file.
 	fileEndings = wordSet(`ai app bz cc cfg css csv gz hs html ini ino java jpeg jpg js json jsx kt lua md mk mm mov mp php pl png ps pub py rb rs
 		sh so sql svg swift tf toml ts tsx txt vb xml yaml yml zip`)
@@ -191,12 +193,12 @@ func linksIn(text string) (found []string) {
 		host, ending, path := rest[at[0]:at[3]], rest[at[2]:at[3]], at[4] >= 0
 		lower := strings.ToLower(ending)
 		before, _ := utf8.DecodeLastRuneInString(rest[:at[0]])
-		address := before == '@' && !path
+		word := before == '@' && !path || software[strings.ToLower(host)]
 		// done.It/they had no space; a host is written in small letters or in capitals.
 		cased := ending == lower || host == strings.ToUpper(host)
 		known := longEndings[lower] || len(lower) == 2 && !fileEndings[lower] || strings.HasPrefix(lower, "xn--") || lower[0] >= utf8.RuneSelf
 		switch {
-		case address || before == '/' || before == '\\':
+		case word || before == '/' || before == '\\':
 		case strings.HasPrefix(strings.ToLower(host), "www."), path && known && cased:
 			add(rest[at[0]:at[1]])
 		case bareEndings[lower] && cased && (lower != "uk" || strings.Count(host, ".") > 1):

@@ -11,30 +11,31 @@ import (
 func TestLinksInComments(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
-		"see https://evil.example/x now":                "https://evil.example/x",
-		"(http://a.b/c).":                               "http://a.b/c",
-		"see www.evil.example":                          "www.evil.example",
-		"WWW.EVIL.EXAMPLE!":                             "WWW.EVIL.EXAMPLE",
-		"buy at cheap-pills.com/now":                    "cheap-pills.com/now",
-		"buy at cheap-pills.com.":                       "cheap-pills.com",
-		"CHEAP-PILLS.COM":                               "CHEAP-PILLS.COM",
-		"bit.ly/3abc, youtu.be/xyz and t.me/x":          "bit.ly/3abc|youtu.be/xyz|t.me/x",
-		"shop.example.co.uk":                            "shop.example.co.uk",
-		"пример.рф/страница":                            "пример.рф/страница",
-		"ftp://example.com and magnet://x":              "ftp://example.com|magnet://x",
-		"ｃｈｅａｐ.com/x and cheap。com/y":                   "cheap.com/x|cheap.com/y",
-		"example.dev:8080/x":                            "example.dev:8080/x",
-		"I use socket.io and node.js, see main.py":      "",
-		"main.py, README.md/LICENSE and lib/foo.rs:12":  "",
-		"src/main.py and/or docs/index.html":            "",
-		"call logger.info() or self.run, window.top":    "",
-		"ASP.NET, VB.NET, Json.NET":                     "",
-		"version 1.2.3, 192.168.4.1/admin, 3.5/4.0":     "",
-		"e.g. this, i.e. that, a.m./p.m.":               "",
-		"It was done.It/they left. Really?Yes.":         "",
-		"std::string, C://, //comment, a/b/c":           "",
-		"write to me@example.com":                       "",
-		"pixels.show() in neopixel.c, GPIO.OUT/GPIO.IN": "",
+		"see https://evil.example/x now":                      "https://evil.example/x",
+		"(http://a.b/c).":                                     "http://a.b/c",
+		"see www.evil.example":                                "www.evil.example",
+		"WWW.EVIL.EXAMPLE!":                                   "WWW.EVIL.EXAMPLE",
+		"buy at cheap-pills.com/now":                          "cheap-pills.com/now",
+		"buy at cheap-pills.com.":                             "cheap-pills.com",
+		"cheap-pills.net!":                                    "cheap-pills.net",
+		"CHEAP-PILLS.COM":                                     "CHEAP-PILLS.COM",
+		"bit.ly/3abc, youtu.be/xyz and t.me/x":                "bit.ly/3abc|youtu.be/xyz|t.me/x",
+		"shop.example.co.uk":                                  "shop.example.co.uk",
+		"пример.рф/страница":                                  "пример.рф/страница",
+		"ftp://example.com and magnet://x":                    "ftp://example.com|magnet://x",
+		"ｃｈｅａｐ.com/x and cheap。com/y":                         "cheap.com/x|cheap.com/y",
+		"example.dev:8080/x":                                  "example.dev:8080/x",
+		"I use socket.io and node.js, see main.py":            "",
+		"main.py, README.md/LICENSE and lib/foo.rs:12":        "",
+		"src/main.py and/or docs/index.html":                  "",
+		"call logger.info() or self.run, window.top":          "",
+		"ASP.NET, VB.NET, asp.net/core, Json.NET, Quartz.NET": "",
+		"version 1.2.3, 192.168.4.1/admin, 3.5/4.0":           "",
+		"e.g. this, i.e. that, a.m./p.m.":                     "",
+		"It was done.It/they left. Really?Yes.":               "",
+		"std::string, C://, //comment, a/b/c":                 "",
+		"write to me@example.com":                             "",
+		"pixels.show() in neopixel.c, GPIO.OUT/GPIO.IN":       "",
 	} {
 		if got := strings.Join(linksIn(text), "|"); got != want {
 			t.Errorf("%q: links %q, want %q", text, got, want)
@@ -104,4 +105,15 @@ func TestCommentLinksSetting(t *testing.T) {
 			same(t, setting, a.fields()["awaiting_review"], any(setting == "review"))
 		}
 	}
+}
+
+func TestTalkSettings(t *testing.T) {
+	t.Parallel()
+	for name, value := range map[string]string{"COMMENT_LINKS": "maybe", "COMMENT_REVIEW": "some", "COMMENT_EDIT_MINUTES": "-1", "NEWCOMER_COMMENTS": "few",
+		"RETENTION_IP_DAYS": "x", "RESPECT_DNT": "perhaps"} {
+		_, err := loadConfig(env("DATA_DIR", t.TempDir(), name, value))
+		same(t, name, err != nil && strings.HasPrefix(err.Error(), name+" must be "), true)
+	}
+	c, err := loadConfig(env("DATA_DIR", t.TempDir(), "COMMENT_EDIT_MINUTES", "15", "COMMENT_LINKS", "review", "NEWCOMER_COMMENTS", "0", "RETENTION_IP_DAYS", "0", "RESPECT_DNT", "true"))
+	same(t, "settings", err == nil && c.commentEdit.Minutes() == 15 && c.commentLinks == "review" && c.commentReview == "none" && c.newcomerLimit == 0 && c.retentionIP == 0 && c.respectDNT, true)
 }
