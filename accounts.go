@@ -340,6 +340,8 @@ type accountPage struct {
 	account
 	activity
 	Projects gallery
+	Letters  notifications
+	CanMail  bool
 	Sessions []session
 	History  []logRow
 	Profile  formState
@@ -376,7 +378,11 @@ func (s *server) renderAccount(w http.ResponseWriter, r *http.Request, v viewer,
 	if err != nil {
 		return err
 	}
-	data := accountPage{a, counts, own, sessions, history, sent.or("profile", valuesOf(a)), sent.or("password", nil), sent.or("picture", nil), sent.or("delete", nil),
+	letters, err := s.loadNotifications(r.Context(), s.db, v.ID)
+	if err != nil {
+		return err
+	}
+	data := accountPage{a, counts, own, letters, s.cfg.canMail(), sessions, history, sent.or("profile", valuesOf(a)), sent.or("password", nil), sent.or("picture", nil), sent.or("delete", nil),
 		s.cfg.verifies(), r.URL.Query().Get("saved")}
 	return s.render(w, r, status, "account", v, "Your account", data)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/hmac"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -43,16 +44,10 @@ func (s *server) showNotifications(w http.ResponseWriter, r *http.Request, v vie
 	return writeJSON(w, http.StatusOK, n)
 }
 
-// putNotifications changes which letters the viewer wants; a kind that is left
-// out stays.
-func (s *server) putNotifications(w http.ResponseWriter, r *http.Request, v viewer) error {
-	in, err := readInput(w, r)
-	if err != nil {
-		return err
-	}
-	var n notifications
-	err = pgx.BeginFunc(r.Context(), s.db, func(tx pgx.Tx) error {
-		if n, err = s.loadNotifications(r.Context(), tx, v.ID); err != nil {
+// setNotifications changes which letters v wants; a kind that is left out stays.
+func (s *server) setNotifications(ctx context.Context, v viewer, in *input) (n notifications, err error) {
+	err = pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
+		if n, err = s.loadNotifications(ctx, tx, v.ID); err != nil {
 			return err
 		}
 		for name, on := range map[string]*bool{"replies": &n.Replies, "mentions": &n.Mentions, "projects": &n.Projects, "reports": &n.Reports} {
@@ -63,14 +58,42 @@ func (s *server) putNotifications(w http.ResponseWriter, r *http.Request, v view
 		if err := in.err(); err != nil {
 			return err
 		}
-		_, err := tx.Exec(r.Context(), `update "user" set notify_replies = $2, notify_mentions = $3, notify_projects = $4, notify_reports = $5 where id = $1`,
+		_, err := tx.Exec(ctx, `update "user" set notify_replies = $2, notify_mentions = $3, notify_projects = $4, notify_reports = $5 where id = $1`,
 			v.ID, n.Replies, n.Mentions, n.Projects, n.Reports)
 		return err
 	})
+	return n, err
+}
+
+// putNotifications answers PUT /api/me/notifications.
+func (s *server) putNotifications(w http.ResponseWriter, r *http.Request, v viewer) error {
+	in, err := readInput(w, r)
+	if err != nil {
+		return err
+	}
+	n, err := s.setNotifications(r.Context(), v, in)
 	if err != nil {
 		return err
 	}
 	return writeJSON(w, http.StatusOK, n)
+}
+
+// sendNotifications takes the form on the account page, in which a box that is
+// not ticked is left out.
+func (s *server) sendNotifications(w http.ResponseWriter, r *http.Request, v viewer) error {
+	in, err := readForm(w, r)
+	if err != nil {
+		return err
+	}
+	for name := range letterKinds {
+		if !in.has(name) && (name != "reports" || v.Admin) {
+			in.fields[name] = json.RawMessage(`"false"`)
+		}
+	}
+	if _, err := s.setNotifications(r.Context(), v, in); err != nil {
+		return err
+	}
+	return seeOther(w, r, "/account?saved=letters#letters")
 }
 
 // announceComment puts the letters about a comment that can be seen into the outbox, in

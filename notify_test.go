@@ -126,3 +126,15 @@ func TestDigestOfReports(t *testing.T) {
 	same(t, "nothing new", root.subjects(), "1 comment waits for a moderator")
 	root.post(fmt.Sprintf("/interact/comments/%d/clear-flags", id), nil).want(http.StatusOK)
 }
+
+// The boxes on the account page say which letters one wants.
+func TestLettersOnTheAccountPage(t *testing.T) {
+	t.Parallel()
+	st := newSite(t)
+	alice := st.member("alice")
+	alice.page("/account").want(http.StatusOK).shows(`name="replies" value="true" checked`, `name="projects" value="true" checked`).hides(`name="reports"`)
+	alice.submit("/account/letters", url.Values{"mentions": {"true"}}).redirects("/account?saved=letters")
+	alice.page("/account").shows(`name="mentions" value="true" checked`).hides(`name="replies" value="true" checked`)
+	got := alice.get("/api/me/notifications").want(http.StatusOK).fields()
+	same(t, "letters", fmt.Sprintln(got["replies"], got["mentions"], got["projects"], got["reports"]), "false true false true\n")
+}

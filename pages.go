@@ -64,6 +64,7 @@ func (s *server) addPages(page, slowPage func(pattern string, h handler)) {
 	page("POST   /account/two-factor/{form}", s.despite(mustEnroll|mustVerify, s.sendTwoFactor))
 	page("POST   /account/sessions/end", s.despite(mustVerify, s.sendSessionEnd))
 	page("POST   /account/sessions/{id}/end", s.despite(mustVerify, s.sendSessionEnd))
+	page("POST   /account/letters", s.despite(mustVerify, s.sendNotifications))
 	page("POST   /account/delete", s.despite(mustEnroll|mustVerify, s.sendDeletion))
 
 	page("GET    /admin", s.admin(s.showUsersPage))

@@ -153,8 +153,8 @@ func (s *server) handler() http.Handler {
 	api("POST   /api/admin/users/{id}/unban", s.admin(s.unban))
 	api("GET    /api/me/warnings", s.signedIn(s.showWarnings))
 	api("POST   /api/me/warnings/{id}/seen", s.signedIn(s.seeWarning))
-	api("GET    /api/me/notifications", s.signedIn(s.showNotifications))
-	api("PUT    /api/me/notifications", s.signedIn(s.putNotifications))
+	api("GET    /api/me/notifications", s.despite(mustVerify, s.showNotifications))
+	api("PUT    /api/me/notifications", s.despite(mustVerify, s.putNotifications))
 
 	// Summaries and profiles
 	api("GET    /api/summary", s.open(s.showSummary))
