@@ -15,6 +15,7 @@ import (
 	"net/textproto"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	texttemplate "text/template"
 	"text/template/parse"
@@ -141,20 +142,22 @@ func (s *server) isOwn(text string) bool {
 // paragraph is one of a letter's HTML part: a button, or lines of text.
 type paragraph struct {
 	Link, Label string
+	Further     bool // not the letter's first link
 	Lines       []string
 	Quote       bool
 }
 
 // paragraphs reads a letter's text. One that is an address of this server and
-// nothing else is a button, and a line before it is its label, without the
-// colon; one whose lines begin with "> " is a quote.
+// nothing else is a button, or a link if it is not the first, and a line before
+// it is its label, without the colon; one whose lines begin with "> " is a quote.
 func (s *server) paragraphs(text string) (list []paragraph) {
 	for part := range strings.SplitSeq(text, "\n\n") {
 		lines := strings.Split(strings.TrimSpace(part), "\n")
 		last := len(lines) - 1
 		switch {
 		case last < 2 && s.isOwn(lines[last]):
-			list = append(list, paragraph{Link: lines[last], Label: strings.TrimSuffix(lines[max(0, last-1)], ":")})
+			further := slices.ContainsFunc(list, func(p paragraph) bool { return p.Link != "" })
+			list = append(list, paragraph{Link: lines[last], Label: strings.TrimSuffix(lines[max(0, last-1)], ":"), Further: further})
 		case strings.HasPrefix(lines[0], ">"):
 			for i, line := range lines {
 				lines[i] = strings.TrimPrefix(strings.TrimPrefix(line, ">"), " ")

@@ -137,7 +137,8 @@ func (s *server) sendDeletion(w http.ResponseWriter, r *http.Request, v viewer) 
 // account's hash, secrets and codes are not among them.
 var exported = []struct{ file, query string }{
 	{"account.json", `select id, username, firstname, lastname, date_of_birth, email, pending_email, email_verified, status, type, created_at, updated_at,
-		last_login, force_password_reset, profile_picture, location, bio, totp_confirmed_at, terms_version, terms_accepted_at from "user" where id = $1`},
+		last_login, force_password_reset, profile_picture, location, bio, totp_confirmed_at, terms_version, terms_accepted_at, banned_until,
+		notify_replies, notify_mentions, notify_projects, notify_reports from "user" where id = $1`},
 	{"sessions.json", `select id::varchar, created_at, last_seen_at, ip_address, user_agent from session where user_id = $1 order by created_at`},
 	// Where an admin sat who did something is the admin's affair.
 	{"audit_log.json", `select action, field_changed, old_value, new_value, changed_by = user_id as by_yourself, changed_at,
