@@ -10,6 +10,7 @@ import (
 	"io"
 	"math"
 	"os"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -49,6 +50,7 @@ type transferComment struct {
 	IsHidden        bool             `json:"is_hidden"`
 	IsRemoved       bool             `json:"is_removed"`
 	RemovedAt       *time.Time       `json:"removed_at"`
+	HeldFor         *string          `json:"held_for"`    // new, link or all, while it waits for a moderator
 	ReviewedAt      *time.Time       `json:"reviewed_at"` // by whom it was hidden or shown again, and when
 	ReviewedBy      *transferPerson  `json:"reviewed_by"`
 	Versions        []transferText   `json:"versions"` // older texts, the first one first
@@ -193,7 +195,7 @@ func (s *server) importComments(ctx context.Context, path string, createAuthors 
 func loadIncoming(ctx context.Context, tx pgx.Tx, file io.Reader) error {
 	if _, err := tx.Exec(ctx, `
 		create temp table incoming (line integer, id integer primary key, url varchar, project jsonb, parent integer, author jsonb, content text,
-			created_at timestamp, edited_at timestamp, is_hidden boolean, is_removed boolean, removed_at timestamp, reviewed_at timestamp,
+			created_at timestamp, edited_at timestamp, is_hidden boolean, is_removed boolean, removed_at timestamp, held_for varchar, reviewed_at timestamp,
 			reviewed_by jsonb, versions jsonb, likes jsonb,
 			user_id integer, project_id integer, new_id integer, present boolean not null default false, reason varchar) on commit drop`); err != nil {
 		return err
@@ -204,7 +206,7 @@ func loadIncoming(ctx context.Context, tx pgx.Tx, file io.Reader) error {
 		return err
 	}
 	columns := []string{"line", "id", "url", "project", "parent", "author", "content", "created_at", "edited_at", "is_hidden", "is_removed",
-		"removed_at", "reviewed_at", "reviewed_by", "versions", "likes"}
+		"removed_at", "held_for", "reviewed_at", "reviewed_by", "versions", "likes"}
 	count, err := tx.CopyFrom(ctx, pgx.Identifier{"incoming"}, columns, pgx.CopyFromFunc(in.row))
 	if _, twice := violates(err); twice {
 		return errors.New("two comments of the file have the same id")
@@ -274,7 +276,7 @@ func (in *transferReader) row() ([]any, error) {
 		return nil, in.fault(wrong)
 	}
 	return []any{in.line, c.ID, c.URL, c.Project, c.ParentCommentID, c.Author, c.Content, c.CreatedAt.UTC(), utc(c.EditedAt), c.IsHidden, c.IsRemoved,
-		utc(c.RemovedAt), utc(c.ReviewedAt), c.ReviewedBy, append([]transferText{}, c.Versions...), append([]transferLike{}, c.Likes...)}, nil
+		utc(c.RemovedAt), c.HeldFor, utc(c.ReviewedAt), c.ReviewedBy, append([]transferText{}, c.Versions...), append([]transferLike{}, c.Likes...)}, nil
 }
 
 func utc(t *time.Time) *time.Time {
@@ -319,6 +321,8 @@ func (c *transferComment) check() string {
 		return fmt.Sprintf("the url must have at most %d characters and %d bytes", maxURL, maxURLBytes)
 	case c.CreatedAt.Year() < 1900:
 		return "created_at must be a time such as 2026-11-22T17:03:16Z"
+	case c.HeldFor != nil && (!slices.Contains([]string{"new", "link", "all"}, *c.HeldFor) || !c.IsHidden):
+		return "held_for must be new, link or all, of a comment that is hidden"
 	case c.Content == "" && !c.IsRemoved:
 		return "the content is empty"
 	case strings.ContainsRune(strings.Join(texts, ""), 0):

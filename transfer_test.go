@@ -231,3 +231,29 @@ func TestFaultyCommentFiles(t *testing.T) {
 		t.Errorf("the error is %v", err)
 	}
 }
+
+// What is left of a deleted account's comment holds its replies at the other
+// end too, and what waits for a moderator goes on waiting.
+func TestImportOfWhatIsLeftAndWhatWaits(t *testing.T) {
+	t.Parallel()
+	from := newSite(t, func(c *config) { c.commentLinks = "review" })
+	alice, bob := from.member("alice"), from.member("bob")
+	first := alice.comment("a", "Soon gone", 0)
+	bob.comment("a", "An answer", first)
+	bob.comment("a", "See https://example.com/x", 0)
+	alice.delete("/api/me").want(http.StatusOK)
+	file := filepath.Join(t.TempDir(), "c.jsonl")
+	from.comments("export", file)
+
+	to := newSite(t)
+	to.member("bob")
+	for _, want := range []string{"3 comments added, 0 there already, 0 skipped", "0 comments added, 3 there already, 0 skipped"} {
+		if out := to.comments("import", file); !strings.Contains(out, want) {
+			t.Fatalf("%s: %s", want, out)
+		}
+	}
+	const state = `select string_agg(concat_ws(' ', coalesce(u.username, '-'), content, is_hidden, is_removed, held_for, reply_count), '; ' order by c.id)
+		from comment c left join "user" u on u.id = c.user_id`
+	same(t, "comments", to.text(state), from.text(state))
+	same(t, "left", to.text(state), "-  f t 1; bob An answer f f 0; bob See https://example.com/x t f link 0")
+}

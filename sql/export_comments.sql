@@ -1,5 +1,5 @@
 -- Every comment, in the order of writing, with everybody by name and address.
-select c.id, c.url, c.parent_comment_id, c.content, c.created_at, c.edited_at, c.is_hidden, c.is_removed, c.removed_at, c.reviewed_at,
+select c.id, c.url, c.parent_comment_id, c.content, c.created_at, c.edited_at, c.is_hidden, c.is_removed, c.removed_at, c.held_for, c.reviewed_at,
        case when p.id is not null then jsonb_build_object('title', p.title, 'author', owner.username, 'created_at', p.created_at at time zone 'UTC') end as project,
        case when u.id is not null then jsonb_build_object('username', u.username, 'email', u.email, 'created_at', u.created_at at time zone 'UTC') end as author,
        case when r.id is not null then jsonb_build_object('username', r.username, 'email', r.email, 'created_at', r.created_at at time zone 'UTC') end as reviewed_by,

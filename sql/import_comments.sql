@@ -14,7 +14,8 @@ update incoming set reason = case
     when author is null then 'it has no author'
     when exists (select from "user" u where lower(u.username) = lower(author ->> 'username')) then 'the account ' || (author ->> 'username') || ' here has another e-mail address'
     else 'there is no account ' || (author ->> 'username') end
-where project is not null and project_id is null or user_id is null;
+where project is not null and project_id is null
+   or user_id is null and not (author is null and is_removed); -- of a deleted account a removed comment is what is left
 
 -- Rows that others hold first are taken first. Then nobody writes comments
 -- until the end of the transaction.
@@ -25,16 +26,16 @@ lock table comment in share row exclusive mode;
 -- A comment is here already when its author wrote one on the same page at the
 -- same moment; of several, the first is the first.
 create index on incoming (parent);
-create index on incoming (user_id, created_at);
+create index on incoming (coalesce(user_id, 0), created_at);
 with given as (
-    select id, url, project_id, user_id, created_at, row_number() over (partition by url, project_id, user_id, created_at order by id) as place
+    select id, url, project_id, coalesce(user_id, 0) as writer, created_at, row_number() over (partition by url, project_id, user_id, created_at order by id) as place
     from incoming where reason is null
 ), here as (
-    select id, url, entity_id, user_id, created_at, row_number() over (partition by url, entity_id, user_id, created_at order by id) as place
-    from comment c where exists (select from incoming i where i.user_id = c.user_id and i.created_at = c.created_at)
+    select id, url, entity_id, coalesce(user_id, 0) as writer, created_at, row_number() over (partition by url, entity_id, user_id, created_at order by id) as place
+    from comment c where exists (select from incoming i where coalesce(i.user_id, 0) = coalesce(c.user_id, 0) and i.created_at = c.created_at)
 )
 update incoming i set new_id = here.id, present = true
-from given join here using (user_id, created_at, place)
+from given join here using (writer, created_at, place)
 where i.id = given.id and here.url is not distinct from given.url and here.entity_id is not distinct from given.project_id;
 
 update incoming i set reason = case
@@ -60,9 +61,9 @@ update incoming i set new_id = fresh.new_id from (
 ) fresh where fresh.id = i.id;
 
 insert into comment (id, user_id, url, entity_type, entity_id, content, created_at, edited_at, is_hidden, is_removed, removed_at,
-                     reviewed_at, reviewed_by, parent_comment_id)
+                     held_for, reviewed_at, reviewed_by, parent_comment_id)
 select i.new_id, i.user_id, i.url, case when i.project is not null then 'project' end, i.project_id, i.content, i.created_at, i.edited_at,
-       i.is_hidden, i.is_removed, i.removed_at, i.reviewed_at, r.user_id, p.new_id
+       i.is_hidden, i.is_removed, i.removed_at, i.held_for, i.reviewed_at, r.user_id, p.new_id
 from incoming i left join incoming p on p.id = i.parent left join person r on r.who = i.reviewed_by
 where i.reason is null and not i.present order by i.new_id;
 select setval(pg_get_serial_sequence('comment', 'id'), greatest(nextval(pg_get_serial_sequence('comment', 'id')), (select max(id) from comment)));
