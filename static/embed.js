@@ -340,13 +340,17 @@
           await call("interact/comments/" + c.id, "DELETE");
           await settle(c.id, "Your comment is removed.");
         }, "Remove", sr(" your comment"));
+      } else {
+        // Reporting takes a form of its own, on the comments' own page.
+        tools.append(el("a", { className: "tool", part: "tool", href: `${base}thread?url=${encodeURIComponent(url)}#comment-${c.id}` }, "Report", sr(" the comment of " + c.username)));
       }
       const day = new Date(c.created_at);
       article.append(
         el("header", { className: "row" }, el("span", { className: "avatar", part: "avatar", ariaHidden: "true" }, [...c.username][0].toUpperCase()),
           el("strong", { part: "author", lang: "", dir: "auto" }, c.username), above ? el("span", { className: "muted" }, "to " + above.name) : null,
           el("a", { href: "#comment-" + c.id, part: "time" }, el("time", { dateTime: c.created_at, title: day.toLocaleString() }, day.toLocaleDateString(undefined, { dateStyle: "medium" }))),
-          c.edited_at ? el("span", { className: "muted" }, "edited") : null),
+          c.edited_at ? el("span", { className: "muted" }, "edited") : null,
+          c.awaiting_review ? el("span", { className: "muted" }, "waits for a moderator") : null),
         el("p", { className: "text", part: "text", lang: "", dir: "auto" }, ...prose(c.content)), tools, error);
       error.dataset.key = "error-" + c.id;
       if (drafts.has("reply-" + c.id)) reply();
