@@ -2,12 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"net/http"
 	"sync"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // work does what the server does beside the requests, until ctx ends.
@@ -79,24 +76,32 @@ func (s *server) upkeep(ctx context.Context) {
 }
 
 // runWhenDue runs a job unless it ran not long ago, or runs just now on
-// another instance: the row of a running job is locked.
+// another instance: who runs it holds an advisory lock, which goes with the
+// connection should the instance die.
 func (s *server) runWhenDue(ctx context.Context, j job) error {
-	if _, err := s.db.Exec(ctx, `insert into job (name) values ($1) on conflict do nothing`, j.name); err != nil {
+	conn, err := s.db.Acquire(ctx)
+	if err != nil {
 		return err
 	}
-	return pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
-		now := s.now().UTC()
-		var due bool
-		err := tx.QueryRow(ctx, `select ran_at is null or ran_at <= $2 from job where name = $1 for update skip locked`, j.name, now.Add(-j.every)).Scan(&due)
-		if errors.Is(err, pgx.ErrNoRows) || err == nil && !due {
-			return nil
-		}
-		if err == nil {
-			err = j.run(ctx)
-		}
-		if err == nil {
-			_, err = tx.Exec(ctx, `update job set ran_at = $2 where name = $1`, j.name, now)
-		}
+	defer conn.Release()
+	var mine bool
+	if err := conn.QueryRow(ctx, `select pg_try_advisory_lock(hashtext('chatter job'), hashtext($1))`, j.name).Scan(&mine); err != nil || !mine {
 		return err
-	})
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+		defer cancel()
+		if _, err := conn.Exec(ctx, `select pg_advisory_unlock(hashtext('chatter job'), hashtext($1))`, j.name); err != nil {
+			_ = conn.Conn().Close(ctx) // which lets go of the lock too
+		}
+	}()
+	now := s.now().UTC()
+	var due bool
+	err = conn.QueryRow(ctx, `select coalesce((select ran_at <= $2 from job where name = $1), true)`, j.name, now.Add(-j.every)).Scan(&due)
+	if err == nil && due {
+		if err = j.run(ctx); err == nil {
+			_, err = conn.Exec(ctx, `insert into job (name, ran_at) values ($1, $2) on conflict (name) do update set ran_at = excluded.ran_at`, j.name, now)
+		}
+	}
+	return err
 }
