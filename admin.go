@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -51,8 +50,7 @@ func (in *input) userQuery() userQuery {
 
 // listUsers returns accounts, the newest first, and how many there are in all.
 func (s *server) listUsers(ctx context.Context, q userQuery) (list []adminUser, total int, err error) {
-	pattern := "%" + strings.NewReplacer(`\`, `\\`, "%", `\%`, "_", `\_`).Replace(q.Search) + "%"
-	rows, err := s.db.Query(ctx, queries["list_users"], pattern, q.Search, q.Show, s.now().UTC(), q.Limit, q.Offset)
+	rows, err := s.db.Query(ctx, queries["list_users"], likePattern(q.Search), q.Search, q.Show, s.now().UTC(), q.Limit, q.Offset)
 	if err != nil {
 		return nil, 0, err
 	}

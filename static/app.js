@@ -100,6 +100,7 @@ each(".prose pre", (pre) => {
   });
   const box = make("div", { className: "code-box" });
   pre.replaceWith(box);
+  pre.tabIndex = 0; // so that the keyboard can scroll it
   box.append(button, pre);
 });
 
