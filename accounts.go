@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"regexp"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -393,6 +394,16 @@ func (s *server) sendAccount(w http.ResponseWriter, r *http.Request, v viewer) e
 	if err != nil {
 		return err
 	}
+	if !in.has("keep_email") {
+		// The form always sends the address; the same one changes nothing.
+		now, err := s.loadAccount(r.Context(), v.ID)
+		if err != nil {
+			return err
+		}
+		if email, _ := in.string("email"); strings.TrimSpace(email) == now.Email {
+			delete(in.fields, "email")
+		}
+	}
 	a, err := s.updateAccount(r, v, in)
 	if err == nil && a.PendingEmail != nil && in.has("email") {
 		return seeOther(w, r, "/account?saved=pending#profile")
@@ -417,7 +428,7 @@ func (s *server) sendPassword(w http.ResponseWriter, r *http.Request, v viewer) 
 		err = s.changePassword(r.Context(), v, in, "current_password", "Current password is incorrect", s.clientOf(r))
 	}
 	if err == nil {
-		return seeOther(w, r, "/account?saved=password#password")
+		return seeOther(w, r, "/account?saved=password#security")
 	}
 	sent, status, err := refused(w, "password", in, err)
 	if err != nil {

@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -499,8 +500,8 @@ func (s *server) sendUserAction(action string) withViewer {
 		back := "/admin/users/" + r.PathValue("id")
 		var done adminAnswer
 		if name == "delete" {
-			if text, _ := in.string("confirm"); text != "delete" {
-				err = fail(http.StatusBadRequest, "Confirm must hold the word delete")
+			if text, _ := in.string("confirm"); !strings.EqualFold(strings.TrimSpace(text), "delete") {
+				err = fail(http.StatusBadRequest, "Type the word delete to delete the account")
 			} else if _, err = s.deleteUser(r, v); err == nil {
 				return seeOther(w, r, "/admin?done=deleted")
 			}

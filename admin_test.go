@@ -198,7 +198,7 @@ func TestResetCode(t *testing.T) {
 	v := st.visitor()
 	v.page("/reset-password").want(http.StatusOK).shows("Code from an admin")
 	form := url.Values{"username": {"alice"}, "reset_code": {code}, "new_password": {"Brand-New-13"}, "confirm_password": {"Brand-New-14"}}
-	v.submit("/reset-password", form).want(http.StatusUnprocessableEntity).shows("must be the same", `value="alice"`).hides("Brand-New")
+	v.submit("/reset-password", form).want(http.StatusUnprocessableEntity).shows("are not the same", `value="alice"`).hides("Brand-New")
 	form.Set("confirm_password", "Brand-New-13")
 	same(t, "done", v.submit("/reset-password", form).redirects("/login"), "/login?reset=success")
 	v.submit("/login", credentials("alice", "Brand-New-13")).redirects("/account")
@@ -224,7 +224,7 @@ func TestForcedReset(t *testing.T) {
 	same(t, "public reading", alice.get("/interact/likes/a").want(http.StatusOK).fields()["user_has_liked"], any(false))
 	alice.page("/force-password-reset").want(http.StatusOK).shows("An admin has asked")
 	alice.submit("/force-password-reset", url.Values{"new_password": {testPassword}, "confirm_password": {testPassword}}).want(http.StatusBadRequest).shows("must not be the old one")
-	alice.submit("/force-password-reset", url.Values{"new_password": {"Brand-New-9"}, "confirm_password": {"x"}}).want(http.StatusUnprocessableEntity).shows("must be the same")
+	alice.submit("/force-password-reset", url.Values{"new_password": {"Brand-New-9"}, "confirm_password": {"x"}}).want(http.StatusUnprocessableEntity).shows("are not the same")
 	same(t, "done", alice.submit("/force-password-reset", url.Values{"new_password": {"Brand-New-9"}, "confirm_password": {"Brand-New-9"}}).redirects("/login"), "/login?reset=success")
 	alice.get("/me").want(http.StatusUnauthorized)
 	alice.submit("/login", credentials("alice", "Brand-New-9")).redirects("/account")

@@ -43,10 +43,13 @@ var letterPage = template.Must(template.ParseFS(mailFiles, "templates/mail/layou
 type fit string
 
 // shown makes one line of a value, in which no mail client sees an address that
-// it would make a link of.
+// it would make a link of. Times are in UTC.
 func shown(value any) string {
-	if text, ok := value.(fit); ok {
-		return string(text)
+	switch v := value.(type) {
+	case fit:
+		return string(v)
+	case time.Time:
+		return v.UTC().Format("2 January 2006, 15:04 UTC")
 	}
 	visible := strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {

@@ -336,7 +336,7 @@ func (s *server) finishReset(ctx context.Context, tx pgx.Tx, userID int, usernam
 func (in *input) newPassword(own ...string) string {
 	password := in.password("new_password", own...)
 	if again, given := in.string("confirm_password"); given && again != password {
-		in.add("confirm_password", "Confirm password must be the same as the new password", "value_error")
+		in.add("confirm_password", "The two passwords are not the same", "value_error")
 	}
 	return password
 }

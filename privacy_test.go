@@ -130,6 +130,10 @@ func TestConsent(t *testing.T) {
 	same(t, "in the history", st.count(`select count(*) from accountlog where action = 'created' and field_changed = 'terms_version' and new_value = $1`, next), 1)
 	v.page("/terms").want(http.StatusOK).shows(">Our own terms</h", "<em>kind</em>")
 	v.page("/privacy").want(http.StatusOK).shows("Test Site", "</h")
+	for _, name := range []string{"privacy.md", "terms.md"} {
+		text, err := legalFiles.ReadFile("templates/" + name)
+		same(t, name+" says something", err == nil && len(text) > 1000, true)
+	}
 	// Other sites' forms have no such box, and work on.
 	v.submit("/register", url.Values{"username": {"bob"}, "firstname": {"B"}, "lastname": {""}, "email": {"bob@example.com"}, "password": {testPassword}}).redirects("/login")
 	v.post("/accounts/register", with(registration("carol"), "accept_terms", true)).want(http.StatusCreated)

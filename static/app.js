@@ -13,7 +13,8 @@ function make(tag, properties = {}, ...children) {
 each("time[datetime]", (time) => {
   const when = new Date(time.dateTime);
   if (isNaN(when)) return;
-  time.textContent = when.toLocaleDateString(undefined, { day: "numeric", month: "long", year: "numeric" });
+  const minutes = /\d:\d\d/.test(time.textContent) ? { hour: "numeric", minute: "2-digit" } : {};
+  time.textContent = when.toLocaleString(undefined, { day: "numeric", month: "long", year: "numeric", ...minutes });
   time.title = when.toLocaleString();
 });
 
