@@ -29,6 +29,7 @@ type server struct {
 	hasher    *hasher
 	bots      botList
 	banned    bannedWords
+	views     *group[loggedView]
 	decoding  chan struct{} // a place for each picture that is decoded
 	now       func() time.Time
 	log       *slog.Logger
@@ -53,8 +54,10 @@ func newServer(cfg config, db *pgxpool.Pool, st *storage, now func() time.Time, 
 	if err != nil {
 		return nil, err
 	}
-	return &server{cfg: cfg, db: db, storage: st, templates: templates, limiter: newLimiter(now, cfg.testing), hasher: h, banned: banned, bots: bots, now: now, log: log,
-		errandSlots: make(chan struct{}, maxErrands), decoding: make(chan struct{}, maxDecoding)}, nil
+	s := &server{cfg: cfg, db: db, storage: st, templates: templates, limiter: newLimiter(now, cfg.testing), hasher: h, banned: banned, bots: bots, now: now, log: log,
+		errandSlots: make(chan struct{}, maxErrands), decoding: make(chan struct{}, maxDecoding)}
+	s.views = newGroup(s.writeViews)
+	return s, nil
 }
 
 // handler is the whole server: one line a route, with who may use it.

@@ -49,20 +49,47 @@ func (s *server) logPageView(w http.ResponseWriter, r *http.Request) error {
 	}{"Page view logged", url})
 }
 
-// countPageView writes a view; the database counts it in the same transaction.
-// Somebody who is not to be tracked leaves nothing but the view. referrer is a
-// host, or empty.
+// loggedView is a view as it is stored. What is nil is not kept.
+type loggedView struct {
+	url            string
+	address, agent *string
+	visitor        []byte
+	referrer       *string // a host
+	at             time.Time
+}
+
+// countPageView writes a view, and returns when it is safe. Somebody who is not
+// to be tracked leaves nothing but the view.
 func (s *server) countPageView(ctx context.Context, url string, c client, untracked bool, referrer string) error {
-	var address, agent *string
-	var visitor []byte
+	view := loggedView{url: url, at: s.now().UTC()}
+	if referrer != "" {
+		view.referrer = &referrer
+	}
 	if !untracked {
-		visitor = s.visitorHash(c)
+		view.visitor = s.visitorHash(c)
 		if s.cfg.retentionIP > 0 {
-			address, agent = &c.address, &c.userAgent
+			view.address, view.agent = &c.address, &c.userAgent
 		}
 	}
-	_, err := s.db.Exec(ctx, `insert into pageview (url, ip_address, user_agent, visitor, referrer, viewed_at) values ($1, $2, $3, $4, nullif($5, ''), $6)`,
-		url, address, agent, visitor, referrer, s.now().UTC())
+	return s.views.add(ctx, view)
+}
+
+// writeViews stores views; the database counts them in the same transaction.
+func (s *server) writeViews(ctx context.Context, views []loggedView) error {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.promptness)
+	defer cancel()
+	column := func(of func(v loggedView) any) []any {
+		values := make([]any, len(views))
+		for i, v := range views {
+			values[i] = of(v)
+		}
+		return values
+	}
+	_, err := s.db.Exec(ctx, `
+		insert into pageview (url, ip_address, user_agent, visitor, referrer, viewed_at)
+		select * from unnest($1::varchar[], $2::varchar[], $3::varchar[], $4::bytea[], $5::varchar[], $6::timestamp[])`,
+		column(func(v loggedView) any { return v.url }), column(func(v loggedView) any { return v.address }), column(func(v loggedView) any { return v.agent }),
+		column(func(v loggedView) any { return v.visitor }), column(func(v loggedView) any { return v.referrer }), column(func(v loggedView) any { return v.at }))
 	return err
 }
 
