@@ -132,9 +132,14 @@ func queryInput(r *http.Request) *input {
 	return in
 }
 
+// setValues takes the fields of a form or a query: of each the first value, but
+// all of the lists of ids.
 func (in *input) setValues(values url.Values) {
 	for name, texts := range values {
 		in.fields[name], _ = json.Marshal(texts[0])
+		if strings.HasSuffix(name, "_ids") {
+			in.fields[name], _ = json.Marshal(texts)
+		}
 	}
 }
 
@@ -346,6 +351,34 @@ func (in *input) texts(name string) (list []string, ok bool) {
 		in.add(name, human(name)+" must be a list of texts", "list_type")
 	}
 	return list, true
+}
+
+// ids is a list of ids, each once: a JSON list of numbers or texts, or what a
+// form's boxes send, where the empty text is none. nil means that it was left
+// out.
+func (in *input) ids(name string) []int {
+	raw, given := in.fields[name]
+	if !given {
+		return nil
+	}
+	ids := []int{}
+	var list []json.RawMessage
+	if string(raw) != "null" && json.Unmarshal(raw, &list) != nil {
+		list = []json.RawMessage{raw}
+	}
+	for _, one := range list {
+		text := strings.Trim(string(one), `"`)
+		id, err := strconv.ParseInt(text, 10, 32)
+		switch {
+		case text == "":
+		case err != nil:
+			in.add(name, human(name)+" must be a list of ids", "list_type")
+			return ids
+		case !slices.Contains(ids, int(id)):
+			ids = append(ids, int(id))
+		}
+	}
+	return ids
 }
 
 // email is a required e-mail address (RFC 5322 addr-spec, at most 254

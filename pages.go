@@ -108,6 +108,7 @@ var templateFuncs = map[string]any{
 	"initial":  initial,
 	"host":     hostOf,
 	"linkKind": human,
+	"licenses": licenseChoices,
 	"human":    human,
 	"lines":    func(text string) template.HTML { return formatComment(text, nil) },
 	"add":      func(a, b int) int { return a + b },

@@ -144,19 +144,25 @@ type step struct {
 	Title      string    `json:"title"`
 	Content    string    `json:"content"`
 	CreatedAt  time.Time `json:"created_at"`
+	ImageIDs   []int     `json:"image_ids"`
+
+	Images []projectImage `json:"images,omitempty" db:"-"` // the same, in the project's detail
 }
 
 const (
-	stepColumns = `id, step_number, step_number as step_order, title, content, created_at`
-	listSteps   = `select ` + stepColumns + ` from project_step where project_id = $1 order by step_number`
-	deleteStep  = `delete from project_step where project_id = $1 and id = $2`
-	maxContent  = 100_000
+	stepColumns = `id, step_number, step_number as step_order, title, content, created_at,
+		array(select image_id from step_image si where si.step_id = project_step.id order by place) as image_ids`
+	oneStep    = `select ` + stepColumns + ` from project_step where project_id = $1 and id = $2`
+	listSteps  = `select ` + stepColumns + ` from project_step where project_id = $1 order by step_number`
+	deleteStep = `delete from project_step where project_id = $1 and id = $2`
+	maxContent = 100_000
 )
 
 // createStep adds a step, at the number given or at the end.
 func createStep(ctx context.Context, tx pgx.Tx, in *input, p project) (step, error) {
 	number := in.optionalInteger("step_number", nil, 1, 100_000)
 	title, content := in.text("title", 1, 255), in.text("content", 1, maxContent)
+	images := in.ids("image_ids")
 	if err := in.err(); err != nil {
 		return step{}, err
 	}
@@ -167,20 +173,56 @@ func createStep(ctx context.Context, tx pgx.Tx, in *input, p project) (step, err
 	if _, taken := violates(err); taken {
 		return step{}, fail(http.StatusBadRequest, "Step number %d is taken; leave the number out to add the step at the end", *number)
 	}
-	return made, err
+	if err != nil || len(images) == 0 {
+		return made, err
+	}
+	return illustrated(ctx, tx, p, made.ID, images)
 }
 
 func updateStep(ctx context.Context, tx pgx.Tx, in *input, p project, id int) (step, error) {
-	old, err := one[step](ctx, tx, `select `+stepColumns+` from project_step where project_id = $1 and id = $2`, p.ID, id)
+	old, err := one[step](ctx, tx, oneStep, p.ID, id)
 	if err != nil {
 		return step{}, err
 	}
 	title, content := in.updated("title", id, old.Title, 1, 255), in.updated("content", id, old.Content, 1, maxContent)
+	images := in.ids("image_ids")
 	if err := in.err(); err != nil {
 		return step{}, err
 	}
-	return one[step](ctx, tx, `update project_step set title = $3, content = $4 where project_id = $1 and id = $2 returning `+stepColumns,
+	changed, err := one[step](ctx, tx, `update project_step set title = $3, content = $4 where project_id = $1 and id = $2 returning `+stepColumns,
 		p.ID, id, title, content)
+	if err != nil || images == nil {
+		return changed, err
+	}
+	return illustrated(ctx, tx, p, id, images)
+}
+
+// illustrated gives a step the pictures with the ids, in their order, in place
+// of those it has.
+func illustrated(ctx context.Context, tx pgx.Tx, p project, stepID int, images []int) (step, error) {
+	if _, err := tx.Exec(ctx, `delete from step_image where project_id = $1 and step_id = $2`, p.ID, stepID); err != nil {
+		return step{}, err
+	}
+	added, err := tx.Exec(ctx, `
+		insert into step_image (project_id, step_id, image_id, place)
+		select $1, $2, i.id, place from unnest($3::int[]) with ordinality as given (id, place) join project_image i on i.id = given.id and i.project_id = $1`, p.ID, stepID, images)
+	if err != nil {
+		return step{}, err
+	}
+	if int(added.RowsAffected()) < len(images) {
+		return step{}, invalid(fault{[]string{"body", "image_ids"}, "Image ids must be those of pictures of this project", "value_error"})
+	}
+	return one[step](ctx, tx, oneStep, p.ID, stepID)
+}
+
+// picked are the images with the ids, in the order of the ids.
+func picked(images []projectImage, ids []int) (list []projectImage) {
+	for _, id := range ids {
+		if i := slices.IndexFunc(images, func(image projectImage) bool { return image.ID == id }); i >= 0 {
+			list = append(list, images[i])
+		}
+	}
+	return list
 }
 
 // putStepOrder answers PUT steps/reorder with the steps in their new order.

@@ -30,6 +30,8 @@ type project struct {
 	DownloadCount   int       `json:"download_count"`
 	LikeCount       int       `json:"like_count"`
 	CommentCount    int       `json:"comment_count"`
+	License         *string   `json:"license"`  // SPDX identifier
+	Revision        int       `json:"revision"` // changes with the project and its parts
 	PrimaryImageID  *int      `json:"-"`
 }
 
@@ -162,7 +164,7 @@ func (s *server) loadProjectByID(ctx context.Context, id int) (project, error) {
 const selectProjects = `
 		select p.id, p.title, p.description, p.author_id, u.username as author_username, p.status, p.background, p.code_link,
 		       p.difficulty_level, p.estimated_time, p.created_at, p.updated_at, p.view_count, p.download_count, p.like_count,
-		       p.comment_count, p.primary_image_id
+		       p.comment_count, p.license, p.revision, p.primary_image_id
 		from project p join "user" u on u.id = p.author_id `
 
 const selectProject = selectProjects + `where p.id = $1`
@@ -188,6 +190,9 @@ func (s *server) loadDetail(ctx context.Context, p project) (projectDetail, erro
 	for i := range d.Images {
 		d.Images[i].ImageURL = s.imageURL(p.ID, d.Images[i].ID)
 		d.Images[i].addressed(d.Images[i].ImageURL)
+	}
+	for i := range d.Steps {
+		d.Steps[i].Images = picked(d.Images, d.Steps[i].ImageIDs)
 	}
 	if p.PrimaryImageID != nil {
 		d.PrimaryImageURL = ptr(s.imageURL(p.ID, *p.PrimaryImageID))
@@ -218,6 +223,7 @@ func (in *input) projectFields(p *project) {
 	p.CodeLink = in.link("code_link", p.CodeLink, 500)
 	p.DifficultyLevel = in.optional("difficulty_level", p.DifficultyLevel, 50)
 	p.EstimatedTime = in.optional("estimated_time", p.EstimatedTime, 50)
+	p.License = in.license("license", p.License)
 }
 
 const (
@@ -263,13 +269,13 @@ func (s *server) createProject(ctx context.Context, in *input, v viewer) (id int
 	}
 	err = s.db.QueryRow(ctx, `
 		with p as (
-			insert into project (title, description, author_id, background, code_link, difficulty_level, estimated_time)
-			values ($1, $2, $3, $4, $5, $6, $7) returning id
+			insert into project (title, description, author_id, background, code_link, difficulty_level, estimated_time, license)
+			values ($1, $2, $3, $4, $5, $6, $7, $8) returning id
 		), t as (
-			insert into project_tag (project_id, tag_name) select p.id, name from p, unnest($8::text[]) with ordinality as given (name, place) order by place
+			insert into project_tag (project_id, tag_name) select p.id, name from p, unnest($9::text[]) with ordinality as given (name, place) order by place
 		)
 		select id from p`,
-		p.Title, p.Description, v.ID, p.Background, p.CodeLink, p.DifficultyLevel, p.EstimatedTime, tags).Scan(&id)
+		p.Title, p.Description, v.ID, p.Background, p.CodeLink, p.DifficultyLevel, p.EstimatedTime, p.License, tags).Scan(&id)
 	return id, err
 }
 
@@ -288,8 +294,8 @@ func (s *server) updateProject(ctx context.Context, in *input, p project) error 
 		}
 		var batch pgx.Batch
 		batch.Queue(`
-			update project set title = $2, description = $3, background = $4, code_link = $5, difficulty_level = $6, estimated_time = $7, updated_at = now()
-			where id = $1`, p.ID, p.Title, p.Description, p.Background, p.CodeLink, p.DifficultyLevel, p.EstimatedTime)
+			update project set title = $2, description = $3, background = $4, code_link = $5, difficulty_level = $6, estimated_time = $7, license = $8, updated_at = now()
+			where id = $1`, p.ID, p.Title, p.Description, p.Background, p.CodeLink, p.DifficultyLevel, p.EstimatedTime, p.License)
 		if tags != nil {
 			batch.Queue(`delete from project_tag where project_id = $1 and tag_name <> all ($2)`, p.ID, tags)
 			batch.Queue(`

@@ -42,6 +42,7 @@ type projectShape struct {
 		Title      string
 		Content    string
 		CreatedAt  time.Time `json:"created_at"`
+		ImageIDs   []int     `json:"image_ids"`
 	}
 	BillOfMaterials []struct {
 		ID          int

@@ -199,6 +199,7 @@ func (s *server) handler() http.Handler {
 	api("PUT    /api/projects/{project}/unpublish", s.author("unpublish", s.switchStatus("draft", "Project unpublished")))
 	transfer("GET /api/projects/{project}/download", s.visible(s.downloadProject))
 	api("GET    /api/tags", s.showTags)
+	api("GET    /api/licenses", s.showLicenses)
 	api("GET    /api/components/search", s.searchComponents)
 	api("POST   /api/components", s.signedIn(s.postComponent))
 
