@@ -212,11 +212,13 @@ func TestInactiveAccountsAreOut(t *testing.T) {
 	alice.post("/api/login", url.Values{"username": {"alice"}, "password": {testPassword}}).detail(http.StatusUnauthorized, "Invalid credentials")
 }
 
+// exec changes the database past the server.
 func (st *site) exec(sql string, args ...any) {
 	st.t.Helper()
 	if _, err := st.db.Exec(st.t.Context(), sql, args...); err != nil {
 		st.t.Fatal(err)
 	}
+	st.cache.changed()
 }
 
 // count is the one number that a query gives.

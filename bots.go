@@ -63,8 +63,8 @@ func parseBots(list string) (bots botList) {
 // agent it is noAgent.
 func (l botList) find(agents ...string) (p botPattern, isBot bool) {
 	none := true
-	for _, agent := range agents {
-		if agent == "" {
+	for i, agent := range agents {
+		if agent == "" || i > 0 && agent == agents[0] {
 			continue
 		}
 		none = false

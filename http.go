@@ -102,6 +102,10 @@ type requestInfo struct {
 	viewer    viewer // who is signed in, once that is known
 	page      bool   // errors are answered as a page; where no route is known, to who accepts HTML
 	err       error
+
+	sharedURI string // under which the answer may be kept for others, if it may
+	asOf      uint64 // the cache's clock when the request came
+	changed   bool   // the cache knows what the request has changed
 }
 
 type requestInfoKey struct{}
@@ -248,6 +252,7 @@ func (s *server) wrap(mux *http.ServeMux) http.Handler {
 	h = s.limitWrites(h)
 	h = s.sameOrigin(h)
 	h = s.plainText(h)
+	h = s.ready(h)
 	h = s.crossOrigin(h)
 	h = s.secured(h)
 	return s.observed(h)
@@ -261,6 +266,9 @@ func (s *server) observed(next http.Handler) http.Handler {
 		info := &requestInfo{id: rand.Text()[:12], page: acceptsHTML(r)}
 		r = r.WithContext(context.WithValue(r.Context(), requestInfoKey{}, info))
 		rec := &recorder{ResponseWriter: w}
+		if r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodOptions {
+			rec.first = func(status int) { s.noteChanges(info, status) }
+		}
 		w.Header().Set("X-Request-Id", info.id)
 		defer func() {
 			reason := recover()
@@ -299,6 +307,7 @@ func (s *server) logRequest(r *http.Request, rec *recorder, info *requestInfo, t
 // recorder notes the status and the size of an answer.
 type recorder struct {
 	http.ResponseWriter
+	first  func(status int) // if set, called before the answer begins
 	status int
 	bytes  int64
 }
@@ -306,19 +315,25 @@ type recorder struct {
 func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 func (w *recorder) WriteHeader(status int) {
-	if w.status == 0 {
-		w.status = status
-	}
+	w.begin(status)
 	w.ResponseWriter.WriteHeader(status)
 }
 
 func (w *recorder) Write(p []byte) (int, error) {
-	if w.status == 0 {
-		w.status = http.StatusOK
-	}
+	w.begin(http.StatusOK)
 	n, err := w.ResponseWriter.Write(p)
 	w.bytes += int64(n)
 	return n, err
+}
+
+func (w *recorder) begin(status int) {
+	if w.status != 0 {
+		return
+	}
+	w.status = status
+	if w.first != nil {
+		w.first(status)
+	}
 }
 
 // secured sets the headers that browsers read as protection. No script and no

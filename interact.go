@@ -31,6 +31,21 @@ func pageURL(url string) string {
 
 func pageTarget(url string) target { return target{URL: &url} }
 
+// about is what changes with the likes or the comments of a target; stored is
+// the URL under which a page's rows are.
+func (t target) about(kind string, stored *string) []topic {
+	if t.EntityID != nil {
+		return []topic{about("project", strconv.Itoa(*t.EntityID)), about("projects", "")}
+	}
+	return aboutPage(kind, deref(t.URL), deref(stored))
+}
+
+// aboutPage is what changes with the likes, comments or views of a page, which
+// is asked for by the URL to which it has moved and by older ones.
+func aboutPage(kind, url, stored string) []topic {
+	return []topic{about(kind, url), about(kind, cmp.Or(stored, url))}
+}
+
 func projectTarget(id int) target {
 	kind := "project"
 	return target{EntityType: &kind, EntityID: &id}
@@ -123,11 +138,13 @@ type likeStatus struct {
 	LikeCount  int  `json:"like_count"`
 	Liked      bool `json:"user_has_liked"`
 	UserLikeID *int `json:"user_like_id"`
+
+	Stored *string `json:"-"` // of a page: the URL under which its rows are
 }
 
 func (s *server) loadLikeStatus(ctx context.Context, t target, v viewer) (likeStatus, error) {
 	return one[likeStatus](ctx, s.db, `
-		select `+likeCount+` as like_count, count(*) > 0 as liked, min(id) as user_like_id
+		select `+likeCount+` as like_count, count(*) > 0 as liked, min(id) as user_like_id, `+storedURL+` as stored
 		from "like" where `+sameTarget+` and user_id = $4`, t.URL, t.EntityType, t.EntityID, v.ID)
 }
 
@@ -138,7 +155,9 @@ const likeCount = `coalesce((select like_count from page_count where url = ` + s
 // toggleLike adds v's like of a target that v can see, or takes it back.
 // Parallel toggles of one person come one after the other, so that an even
 // number of them changes nothing.
-func (s *server) toggleLike(ctx context.Context, t target, v viewer) (liked bool, count int, err error) {
+func (s *server) toggleLike(r *http.Request, t target, v viewer) (liked bool, count int, err error) {
+	ctx := r.Context()
+	var stored *string
 	err = pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
 		if err := checkVisible(ctx, tx, t, v); err != nil {
 			return err
@@ -152,12 +171,13 @@ func (s *server) toggleLike(ctx context.Context, t target, v viewer) (liked bool
 				insert into "like" (url, entity_type, entity_id, user_id)
 				select `+storedURL+`, $2, $3, $4 where not exists (select from gone)
 				on conflict do nothing returning id)
-			select exists (select from added)`,
-			t.URL, t.EntityType, t.EntityID, v.ID).QueryRow(func(row pgx.Row) error { return row.Scan(&liked) })
+			select exists (select from added), `+storedURL,
+			t.URL, t.EntityType, t.EntityID, v.ID).QueryRow(func(row pgx.Row) error { return row.Scan(&liked, &stored) })
 		// What has just been counted is held to the end, so that this is exact.
 		batch.Queue(`select `+likeCount, t.URL, t.EntityType, t.EntityID).QueryRow(func(row pgx.Row) error { return row.Scan(&count) })
 		return tx.SendBatch(ctx, &batch).Close()
 	})
+	s.changed(r, t.about("likes", stored)...)
 	return liked, count, err
 }
 
@@ -178,7 +198,7 @@ func (s *server) likePage(w http.ResponseWriter, r *http.Request, v viewer) erro
 	if err := in.err(); err != nil {
 		return err
 	}
-	liked, count, err := s.toggleLike(r.Context(), pageTarget(url), v)
+	liked, count, err := s.toggleLike(r, pageTarget(url), v)
 	if err != nil {
 		return err
 	}
@@ -201,7 +221,7 @@ func (s *server) pageLikes(shape func(url string, l likeStatus) any) withViewer 
 		if err != nil {
 			return err
 		}
-		return writeJSON(w, http.StatusOK, shape(url, status))
+		return s.answerShared(w, r, v, shape(url, status), aboutPage("likes", url, deref(status.Stored))...)
 	}
 }
 
@@ -268,6 +288,7 @@ func (s *server) addLike(of func(in *input) target) withViewer {
 		if err != nil {
 			return err
 		}
+		s.changed(r, t.about("likes", like.URL)...)
 		return writeJSON(w, http.StatusCreated, like)
 	}
 }
@@ -310,10 +331,10 @@ func (s *server) countLikes(of func(in *input) target) withViewer {
 		if err != nil {
 			return err
 		}
-		return writeJSON(w, http.StatusOK, struct {
+		return s.answerShared(w, r, v, struct {
 			target
 			likeStatus
-		}{t, status})
+		}{t, status}, t.about("likes", status.Stored)...)
 	}
 }
 
@@ -361,7 +382,8 @@ type commentWithUser struct {
 const commentColumns = `id, url, entity_type, entity_id, content, created_at, edited_at, user_id, held_for is not null as awaiting_review`
 
 // createComment adds a comment of v to a target.
-func (s *server) createComment(ctx context.Context, t target, in *input, v viewer) (commentRead, error) {
+func (s *server) createComment(r *http.Request, t target, in *input, v viewer) (commentRead, error) {
+	ctx := r.Context()
 	parent := in.optionalInteger("parent_comment_id", nil, 0, 1<<31-1)
 	content, links, err := s.commentText(in)
 	if err != nil {
@@ -402,6 +424,7 @@ func (s *server) createComment(ctx context.Context, t target, in *input, v viewe
 		}
 		return err
 	})
+	s.changed(r, t.about("comments", made.URL)...)
 	return made, err
 }
 
@@ -430,7 +453,7 @@ func (s *server) postComment(of func(in *input) target) withViewer {
 		if err != nil {
 			return err
 		}
-		comment, err := s.createComment(r.Context(), of(in), in, v)
+		comment, err := s.createComment(r, of(in), in, v)
 		if err != nil {
 			return err
 		}
@@ -550,7 +573,15 @@ func (s *server) listComments(w http.ResponseWriter, r *http.Request, v viewer, 
 		thread = flatten(thread)
 	}
 	w.Header().Set("X-Total-Count", strconv.Itoa(total))
-	return writeJSON(w, http.StatusOK, thread)
+	stored := t.URL
+	if len(thread) > 0 {
+		stored = thread[0].URL
+	} else if t.URL != nil {
+		if err := s.db.QueryRow(r.Context(), `select `+storedURL, t.URL).Scan(&stored); err != nil {
+			return err
+		}
+	}
+	return s.answerShared(w, r, v, thread, t.about("comments", stored)...)
 }
 
 func (s *server) listPageComments(w http.ResponseWriter, r *http.Request, v viewer) error {

@@ -10,7 +10,7 @@ import (
 // work does what the server does beside the requests, until ctx ends.
 func (s *server) work(ctx context.Context) {
 	var all sync.WaitGroup
-	for _, worker := range []func(context.Context){s.upkeep, s.deliverMail, s.watchStorage} {
+	for _, worker := range []func(context.Context){s.upkeep, s.deliverMail, s.watchStorage, s.tellChanges, s.hearChanges} {
 		all.Go(func() { worker(ctx) })
 	}
 	all.Wait()
@@ -99,7 +99,9 @@ func (s *server) runWhenDue(ctx context.Context, j job) error {
 	var due bool
 	err = conn.QueryRow(ctx, `select coalesce((select ran_at <= $2 from job where name = $1), true)`, j.name, now.Add(-j.every)).Scan(&due)
 	if err == nil && due {
-		if err = j.run(ctx); err == nil {
+		err = j.run(ctx)
+		s.cache.changed()
+		if err == nil {
 			_, err = conn.Exec(ctx, `insert into job (name, ran_at) values ($1, $2) on conflict (name) do update set ran_at = excluded.ran_at`, j.name, now)
 		}
 	}

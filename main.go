@@ -185,7 +185,12 @@ func withServer(ctx context.Context, cfg config, log *slog.Logger, do func(s *se
 		if err != nil {
 			return err
 		}
-		return do(&server{cfg: cfg, db: db, storage: st, hasher: newHasher(19456, 2), now: time.Now, log: log, decoding: make(chan struct{}, maxDecoding)})
+		s := &server{cfg: cfg, db: db, storage: st, hasher: newHasher(19456, 2), now: time.Now, log: log, decoding: make(chan struct{}, maxDecoding), cache: newCache()}
+		if err := do(s); err != nil {
+			return err
+		}
+		s.cache.changed() // for the servers that run
+		return s.tell(ctx)
 	})
 }
 

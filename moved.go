@@ -61,6 +61,7 @@ func (s *server) moveURL(ctx context.Context, from, to string) (move, error) {
 		// What was written while the move went on, by who did not see the alias yet.
 		err = pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error { return moveRows(ctx, tx, &m) })
 	}
+	s.cache.changed()
 	if err != nil {
 		return move{}, err
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"embed"
 	"log/slog"
 	"net/http"
@@ -30,6 +31,8 @@ type server struct {
 	bots      botList
 	banned    bannedWords
 	views     *group[loggedView]
+	cache     *cache
+	instance  string        // tells this process from others on the same database
 	decoding  chan struct{} // a place for each picture that is decoded
 	now       func() time.Time
 	log       *slog.Logger
@@ -56,7 +59,7 @@ func newServer(cfg config, db *pgxpool.Pool, st *storage, now func() time.Time, 
 	}
 	s := &server{cfg: cfg, db: db, storage: st, templates: templates, limiter: newLimiter(now, cfg.testing), hasher: h, banned: banned, bots: bots, now: now, log: log,
 		errandSlots: make(chan struct{}, maxErrands), decoding: make(chan struct{}, maxDecoding)}
-	s.views = newGroup(s.writeViews)
+	s.views, s.cache, s.instance = newGroup(s.writeViews), newCache(), rand.Text()
 	return s, nil
 }
 

@@ -15,6 +15,7 @@ type pageSummary struct {
 	ViewCount    int    `json:"view_count"`
 	Formatted    string `json:"view_count_formatted" db:"-"`
 	UserHasLiked bool   `json:"user_has_liked"`
+	Stored       string `json:"-"` // the URL under which the rows are
 }
 
 // maxSummaries is how many pages one request can ask for.
@@ -53,5 +54,11 @@ func (s *server) showSummary(w http.ResponseWriter, r *http.Request, v viewer) e
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, list)
+	var parts []topic
+	for _, p := range list {
+		for _, kind := range []string{"likes", "comments", "views"} {
+			parts = append(parts, aboutPage(kind, p.URL, p.Stored)...)
+		}
+	}
+	return s.answerShared(w, r, v, list, parts...)
 }

@@ -216,7 +216,7 @@ func (s *server) sendComment(w http.ResponseWriter, r *http.Request, v viewer) e
 	}
 	var made commentRead
 	if v.signedIn() {
-		made, err = s.createComment(r.Context(), t, in, v)
+		made, err = s.createComment(r, t, in, v)
 	} else {
 		err = fail(http.StatusUnauthorized, "You are not signed in any more. Sign in in another tab and send this again: your text is still here")
 	}
@@ -254,7 +254,7 @@ func (s *server) sendLike(w http.ResponseWriter, r *http.Request, v viewer) erro
 	if err := in.err(); err != nil {
 		return err
 	}
-	liked, count, err := s.toggleLike(r.Context(), t, v)
+	liked, count, err := s.toggleLike(r, t, v)
 	if err != nil {
 		return err
 	}

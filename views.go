@@ -37,8 +37,9 @@ func (s *server) logPageView(w http.ResponseWriter, r *http.Request) error {
 	}
 	if bot, is := s.bots.find(sentBy, c.userAgent); is {
 		err = s.countBot(r.Context(), bot)
+		s.changed(r)
 	} else {
-		err = s.countPageView(r.Context(), url, c, s.cfg.respectDNT && (r.Header.Get("DNT") == "1" || r.Header.Get("Sec-GPC") == "1"), s.referringHost(referrer))
+		err = s.countPageView(r, url, c, s.cfg.respectDNT && (r.Header.Get("DNT") == "1" || r.Header.Get("Sec-GPC") == "1"), s.referringHost(referrer))
 	}
 	if err != nil {
 		return err
@@ -60,7 +61,7 @@ type loggedView struct {
 
 // countPageView writes a view, and returns when it is safe. Somebody who is not
 // to be tracked leaves nothing but the view.
-func (s *server) countPageView(ctx context.Context, url string, c client, untracked bool, referrer string) error {
+func (s *server) countPageView(r *http.Request, url string, c client, untracked bool, referrer string) error {
 	view := loggedView{url: url, at: s.now().UTC()}
 	if referrer != "" {
 		view.referrer = &referrer
@@ -71,7 +72,9 @@ func (s *server) countPageView(ctx context.Context, url string, c client, untrac
 			view.address, view.agent = &c.address, &c.userAgent
 		}
 	}
-	return s.views.add(ctx, view)
+	err := s.views.add(r.Context(), view)
+	s.changed(r, about("views", url))
+	return err
 }
 
 // writeViews stores views; the database counts them in the same transaction.
@@ -85,11 +88,21 @@ func (s *server) writeViews(ctx context.Context, views []loggedView) error {
 		}
 		return values
 	}
-	_, err := s.db.Exec(ctx, `
-		insert into pageview (url, ip_address, user_agent, visitor, referrer, viewed_at)
-		select * from unnest($1::varchar[], $2::varchar[], $3::varchar[], $4::bytea[], $5::varchar[], $6::timestamp[])`,
-		column(func(v loggedView) any { return v.url }), column(func(v loggedView) any { return v.address }), column(func(v loggedView) any { return v.agent }),
+	urls := column(func(v loggedView) any { return v.url })
+	rows, err := s.db.Query(ctx, `
+		with added as (
+			insert into pageview (url, ip_address, user_agent, visitor, referrer, viewed_at)
+			select * from unnest($1::varchar[], $2::varchar[], $3::varchar[], $4::bytea[], $5::varchar[], $6::timestamp[]) returning url)
+		select distinct url from added where url <> all ($1)`,
+		urls, column(func(v loggedView) any { return v.address }), column(func(v loggedView) any { return v.agent }),
 		column(func(v loggedView) any { return v.visitor }), column(func(v loggedView) any { return v.referrer }), column(func(v loggedView) any { return v.at }))
+	if err != nil {
+		return err
+	}
+	moved, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	for _, url := range moved {
+		s.cache.changed(about("views", url))
+	}
 	return err
 }
 
@@ -170,16 +183,18 @@ type pageViews struct {
 	Formatted      string     `json:"view_count_formatted" db:"-"`
 	UniqueVisitors int        `json:"unique_visitors"`
 	LastViewedAt   *time.Time `json:"last_viewed_at"`
+
+	Stored string `json:"-"` // the URL under which the views are
 }
 
 // The statistics are read from the counters alone, by their keys.
 const (
 	selectPageViews = `
 		select $1::text as url, coalesce(sum(view_count), 0)::bigint as view_count, coalesce(sum(unique_visitors), 0)::bigint as unique_visitors,
-		       max(last_viewed_at) as last_viewed_at
+		       max(last_viewed_at) as last_viewed_at, ` + storedURL + ` as stored
 		from page_total where url = ` + storedURL
 	selectMostViewed = `
-		select url, view_count, unique_visitors, last_viewed_at from page_total
+		select url, view_count, unique_visitors, last_viewed_at, url as stored from page_total
 		order by view_count desc, last_viewed_at desc, id desc limit $1`
 	selectTimeline = `
 		with days as (
@@ -187,7 +202,7 @@ const (
 			where page_id = (select id from page_total where url = ` + storedURL + `)
 				and day >= (date_trunc($2, $3::timestamp) - ($4::int - 1) * ('1 ' || $2)::interval)::date
 			group by 1)
-		select point, coalesce(views, 0)
+		select point, coalesce(views, 0), ` + storedURL + `
 		from generate_series(date_trunc($2, $3::timestamp) - ($4::int - 1) * ('1 ' || $2)::interval, date_trunc($2, $3::timestamp), ('1 ' || $2)::interval) point
 		left join days using (point) order by point`
 )
@@ -216,7 +231,7 @@ func (s *server) showPageViews(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, p)
+	return s.answerShared(w, r, viewer{}, p, aboutPage("views", url, p.Stored)...)
 }
 
 // mostViewed answers the pages with the most views.
@@ -289,14 +304,15 @@ func (s *server) showTimeline(w http.ResponseWriter, r *http.Request) error {
 	}{URL: url, Period: name}
 	var point time.Time
 	var count int
-	if _, err := pgx.ForEachRow(rows, []any{&point, &count}, func() error {
+	var stored string
+	if _, err := pgx.ForEachRow(rows, []any{&point, &count, &stored}, func() error {
 		answer.Data = append(answer.Data, viewPoint{point.Format(p.form), p.label(point), count})
 		answer.TotalViews += count
 		return nil
 	}); err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, answer)
+	return s.answerShared(w, r, viewer{}, answer, aboutPage("views", url, stored)...)
 }
 
 // formatCount shortens a count for display: 999, 1.0k, 12k, 1.5M, 12M. It

@@ -1,0 +1,333 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// topic is something that answers tell of and that can change. Topics are
+// hashed to a few thousand places: two that share one only cost a read more.
+type topic uint16
+
+const topics = 1 << 12
+
+// about is the topic of one thing of a kind, such as the likes of a page
+// (FNV-1a, which is the same on every instance).
+func about(kind, name string) topic {
+	hash := uint32(2166136261)
+	for _, text := range [...]string{kind, "/", name} {
+		for i := range len(text) {
+			hash = (hash ^ uint32(text[i])) * 16777619
+		}
+	}
+	return topic((hash ^ hash>>12) % topics)
+}
+
+// cache keeps answers that are the same for everybody who is not signed in, ready to
+// be sent again until one of their topics changes. A change marks its topics
+// with the time of a counter; an answer is good while all of its topics' marks
+// are older than the moment before it was read from the database. So nothing has to be found and
+// removed, and what was read before a change is never kept after it.
+type cache struct {
+	clock atomic.Uint64
+	marks [topics]atomic.Uint64
+	heard atomic.Bool // changes on other instances are heard of
+
+	mu      sync.RWMutex
+	answers map[string]*readyAnswer // by the request's URI
+	size    int                     // bytes, about
+
+	untold  chan struct{}    // holds a token while there is something to tell
+	changes [topics / 8]byte // a bit for each topic
+	telling sync.Mutex       // guards changes
+}
+
+const (
+	cacheSize   = 8 << 20   // bytes of all answers
+	maxReady    = 256 << 10 // bytes of one
+	readyWeight = 600       // bytes of an answer beside its body
+
+	// How long an answer is good at most: while other instances are heard, what
+	// limits it is only what was changed past them all, by hand.
+	heardLife, unheardLife = 10 * time.Second, time.Second
+)
+
+// readyAnswer is a 200 with JSON.
+type readyAnswer struct {
+	header http.Header // shared by all who get it
+	body   []byte
+	topics []topic
+	asOf   uint64
+	until  time.Time
+	route  string
+}
+
+func newCache() *cache {
+	return &cache{answers: map[string]*readyAnswer{}, untold: make(chan struct{}, 1)}
+}
+
+// find returns the answer to a URI if it is still true.
+func (c *cache) find(uri string, now time.Time) *readyAnswer {
+	c.mu.RLock()
+	a := c.answers[uri]
+	c.mu.RUnlock()
+	if a == nil || !now.Before(a.until) {
+		return nil
+	}
+	for _, t := range a.topics {
+		if c.marks[t].Load() > a.asOf {
+			return nil
+		}
+	}
+	return a
+}
+
+// keep stores an answer. When there is no room, arbitrary others go.
+func (c *cache) keep(uri string, a *readyAnswer, now time.Time) {
+	weight := func(uri string, a *readyAnswer) int { return len(uri) + len(a.body) + readyWeight }
+	if weight(uri, a) > maxReady {
+		return
+	}
+	a.until = now.Add(unheardLife)
+	if c.heard.Load() {
+		a.until = now.Add(heardLife)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if old := c.answers[uri]; old != nil {
+		c.size -= weight(uri, old)
+	}
+	c.answers[uri] = a
+	c.size += weight(uri, a)
+	for other, old := range c.answers {
+		if c.size <= cacheSize {
+			break
+		}
+		if other != uri {
+			delete(c.answers, other)
+			c.size -= weight(other, old)
+		}
+	}
+}
+
+// changed marks topics; with none, everything.
+func (c *cache) changed(list ...topic) {
+	c.mark(list...)
+	c.telling.Lock()
+	for _, t := range list {
+		c.changes[t/8] |= 1 << (t % 8)
+	}
+	if len(list) == 0 {
+		c.changes = everything
+	}
+	c.telling.Unlock()
+	select {
+	case c.untold <- struct{}{}:
+	default:
+	}
+}
+
+// mark is changed for what another instance has told.
+func (c *cache) mark(list ...topic) {
+	now := c.clock.Add(1)
+	for _, t := range list {
+		c.marks[t].Store(now)
+	}
+	if len(list) == 0 {
+		for t := range c.marks {
+			c.marks[t].Store(now)
+		}
+	}
+}
+
+var everything = [topics / 8]byte(bytes.Repeat([]byte{0xff}, topics/8))
+
+// answerShared writes a value that everybody gets alike who is not signed in,
+// and keeps it for the next of them until one of the topics changes. For who
+// is signed in it writes and keeps nothing.
+func (s *server) answerShared(w http.ResponseWriter, r *http.Request, v viewer, value any, topics ...topic) error {
+	info := infoOf(r)
+	if info.sharedURI == "" || v.signedIn() {
+		return writeJSON(w, http.StatusOK, value)
+	}
+	body, err := json.Marshal(value)
+	if err != nil {
+		return err
+	}
+	hash := sha256.Sum256(body)
+	a := &readyAnswer{body: append(body, '\n'), topics: topics, asOf: info.asOf, route: info.route, header: http.Header{
+		"Content-Type":  {"application/json"},
+		"Etag":          {`"` + hex.EncodeToString(hash[:8]) + `"`},
+		"Cache-Control": {"no-cache"},
+	}}
+	if total := w.Header()["X-Total-Count"]; total != nil {
+		a.header["X-Total-Count"] = total
+	}
+	s.cache.keep(info.sharedURI, a, s.now())
+	a.write(w, r)
+	return nil
+}
+
+// write sends the answer, or 304 to who has it already (RFC 9110 §13.1.2).
+func (a *readyAnswer) write(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	for name, values := range a.header {
+		h[name] = values
+	}
+	given := strings.Join(r.Header["If-None-Match"], ",")
+	if given == "*" || given != "" && strings.Contains(given, a.header["Etag"][0]) {
+		delete(h, "Content-Type")
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	_, _ = w.Write(a.body) // the client is gone if this fails
+}
+
+// ready answers from the cache who is not signed in. For what is not there it
+// notes under which address and as of when it may be kept.
+func (s *server) ready(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodGet || r.Header["Authorization"] != nil || strings.Contains(strings.Join(r.Header["Cookie"], ";"), "access_token=") {
+			next.ServeHTTP(w, r)
+			return
+		}
+		info := infoOf(r)
+		if a := s.cache.find(r.RequestURI, s.now()); a != nil {
+			info.route = a.route
+			a.write(w, r)
+			return
+		}
+		info.sharedURI, info.asOf = r.RequestURI, s.cache.clock.Load()
+		next.ServeHTTP(w, r)
+	})
+}
+
+// changed says what a request has changed, after its commit and before its answer; of
+// a write that says nothing, noteChanges takes it that it changed everything.
+func (s *server) changed(r *http.Request, topics ...topic) {
+	infoOf(r).changed = true
+	if len(topics) > 0 {
+		s.cache.changed(topics...)
+	}
+}
+
+// noteChanges is called with the status of a write that is about to be
+// answered. A refusal has changed nothing; what ended in a 500 may have.
+func (s *server) noteChanges(info *requestInfo, status int) {
+	if !info.changed && (status < 400 || status >= 500) {
+		info.changed = true
+		s.cache.changed()
+	}
+}
+
+// The channel on which instances tell each other what has changed: who tells,
+// a space, and a bit for each topic in base64.
+const changesChannel = "chatter_changes"
+
+// tellChanges tells other instances what has changed here, a few times a
+// second at most.
+func (s *server) tellChanges(ctx context.Context) {
+	for {
+		select {
+		case <-s.cache.untold:
+		case <-ctx.Done():
+			return
+		}
+		if err := s.tell(ctx); err != nil && ctx.Err() == nil {
+			s.log.Warn("other instances were not told what changed", "error", err)
+		}
+		select {
+		case <-time.After(200 * time.Millisecond):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (s *server) tell(ctx context.Context) error {
+	s.cache.telling.Lock()
+	changes := s.cache.changes
+	s.cache.changes = [topics / 8]byte{}
+	s.cache.telling.Unlock()
+	_, err := s.db.Exec(ctx, `select pg_notify($1, $2)`, changesChannel, s.instance+" "+base64.StdEncoding.EncodeToString(changes[:]))
+	if err != nil {
+		s.cache.changed() // tried again, with more than it was
+	}
+	return err
+}
+
+// hearChanges listens to what other instances tell until ctx ends. While the
+// database can't be listened to, answers are kept for a shorter time.
+func (s *server) hearChanges(ctx context.Context) {
+	for {
+		err := s.listenToChanges(ctx)
+		s.cache.heard.Store(false)
+		s.cache.mark() // which may have happened unheard
+		if ctx.Err() != nil {
+			return
+		}
+		s.log.Warn("changes on other instances are not heard; answers are kept for a second only", "error", err)
+		select {
+		case <-time.After(5 * time.Second):
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (s *server) listenToChanges(ctx context.Context) error {
+	conn, err := pgx.ConnectConfig(ctx, s.db.Config().ConnConfig.Copy())
+	if err != nil {
+		return err
+	}
+	defer func() {
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		_ = conn.Close(ctx)
+	}()
+	if _, err := conn.Exec(ctx, "listen "+changesChannel); err != nil {
+		return err
+	}
+	// A pooler that lends connections out by the transaction accepts LISTEN and
+	// delivers nothing: only who hears his own words hears others.
+	s.cache.changed()
+	first, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	for waiting := first; ; {
+		told, err := conn.WaitForNotification(waiting)
+		if err != nil {
+			return err
+		}
+		from, text, _ := strings.Cut(told.Payload, " ")
+		changes, err := base64.StdEncoding.DecodeString(text)
+		if from == s.instance {
+			waiting = ctx
+			s.cache.heard.Store(true)
+			continue
+		}
+		if err != nil || len(changes) != topics/8 {
+			s.cache.mark()
+			continue
+		}
+		var list []topic
+		for t := range topic(topics) {
+			if changes[t/8]&(1<<(t%8)) != 0 {
+				list = append(list, t)
+			}
+		}
+		if len(list) > 0 {
+			s.cache.mark(list...)
+		}
+	}
+}
