@@ -262,13 +262,30 @@ type galleryPage struct {
 	Viewer viewer
 }
 
+// Difficulties are those that the editor offers.
+func (g galleryPage) Difficulties() []string {
+	return []string{"Beginner", "Intermediate", "Advanced", "Expert"}
+}
+
 // Filtered reports whether the list is not of everything.
 func (g galleryPage) Filtered() bool {
-	return g.Query.Search != "" || g.Query.Tag != "" || g.Query.Status != "" || g.Query.AuthorID != nil
+	return g.Query.Search != "" || g.Query.Tag != "" || g.Query.Difficulty != "" || g.Query.Status != "" || g.Query.AuthorID != nil
 }
 
 // At is the address of another page of the same list.
 func (g galleryPage) At(page int) string { return g.link(g.Query.Tag, page) }
+
+// After is the address of the next page, however far that is.
+func (g galleryPage) After() string {
+	if g.NextCursor == nil {
+		return ""
+	}
+	address := g.link(g.Query.Tag, 1)
+	if strings.Contains(address, "?") {
+		return address + "&after=" + *g.NextCursor
+	}
+	return address + "?after=" + *g.NextCursor
+}
 
 // Tagged is the address of the list with another tag, or with none.
 func (g galleryPage) Tagged(tag string) string { return g.link(tag, 1) }
@@ -282,7 +299,8 @@ func (g galleryPage) link(tag string, page int) string {
 	}
 	set("search", g.Query.Search, "")
 	set("tag", tag, "")
-	set("sort", g.Query.Sort, "recent")
+	set("difficulty", g.Query.Difficulty, "")
+	set("sort", g.Query.Sort, g.Sorts[0].Value)
 	set("status_filter", g.Query.Status, "")
 	set("page", strconv.Itoa(page), "1")
 	if g.Query.AuthorID != nil {
@@ -309,14 +327,8 @@ func (g galleryPage) Window() (numbers []int) {
 	return numbers
 }
 
-// Previous and Next are the neighbouring pages, 0 where there is none.
+// Previous is the page before, 0 where there is none.
 func (g galleryPage) Previous() int { return min(g.Page, g.Pages+1) - 1 }
-func (g galleryPage) Next() int {
-	if g.Page < g.Pages {
-		return g.Page + 1
-	}
-	return 0
-}
 
 // showGalleryPage answers the list of projects, the viewer's drafts among them.
 func (s *server) showGalleryPage(w http.ResponseWriter, r *http.Request, v viewer) error {
@@ -342,6 +354,9 @@ func (s *server) showGalleryPage(w http.ResponseWriter, r *http.Request, v viewe
 		return err
 	}
 	data := galleryPage{g, q, tags, []choice{{"recent", "Newest"}, {"popular", "Most liked"}, {"views", "Most viewed"}, {"downloads", "Most downloaded"}}, v}
+	if q.Search != "" { // the first one is that of an address that names none
+		data.Sorts = append([]choice{{"relevance", "Best match"}}, data.Sorts...)
+	}
 	return s.render(w, r, http.StatusOK, "gallery", v, "Projects", data)
 }
 

@@ -279,8 +279,9 @@ func TestGallery(t *testing.T) {
 		{nobody, "?author_id=1", "Arm"},
 		{nobody, "?status_filter=&tag=&author_id=&search=&sort=&page=&per_page=", "Car Arm"},
 		{nobody, "?search=CAR", "Car"},
-		{nobody, "?search=100%25", "Car Arm"},
-		{nobody, "?search=1%25of", ""},
+		{nobody, "?search=100%25&sort=recent", "Car Arm"},
+		{nobody, "?search=00%25", ""},
+		{nobody, "?search=%25", ""},
 		{nobody, "?search=fast_car", "Car"},
 		{nobody, "?search=fastxcar", ""},
 		{nobody, "?search=alice", "Arm"},
@@ -306,7 +307,7 @@ func TestGallery(t *testing.T) {
 
 	nobody.get("/api/projects?status_filter=draft").detail(http.StatusUnauthorized, "Missing token")
 	for query, msg := range map[string]string{
-		"status_filter=all": "Status filter must be one of: draft, published", "sort=x": "Sort must be one of",
+		"status_filter=all": "Status filter must be one of: draft, published", "sort=x": "Sort must be one of", "after=x": "This cursor belongs to another list", "after=%00": "NUL",
 		"page=0": "Page must be from 1", "page=x": "Page must be a whole number", "per_page=101": "Per page must be from 1 to 100", "author_id=x": "Author id must be",
 		"search=" + strings.Repeat("x", 201): "Search must have at most 200", "page=1.5": "Page must be a whole number", "search=%00": "NUL", "tag=%ff": "UTF-8",
 	} {
