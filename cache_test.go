@@ -165,7 +165,9 @@ func TestOtherInstancesHearOfChanges(t *testing.T) {
 	alice, reader := st.member("alice"), other.visitor()
 	const uri = "/interact/like-status/a"
 	shows := func(want string) func() bool {
-		return func() bool { return strings.Contains(string(reader.get(uri).want(http.StatusOK).body), `"like_count":`+want) }
+		return func() bool {
+			return strings.Contains(string(reader.get(uri).want(http.StatusOK).body), `"like_count":`+want)
+		}
 	}
 	wait(t, "the registration is heard", func() bool { return shows("0")() && other.isReady(uri) })
 	answer := other.cache.answers[uri]

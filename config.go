@@ -42,6 +42,9 @@ type config struct {
 	uploadDir      string
 	nas            nasConfig
 	uploadQuota    int64 // bytes that one person may store; 0: any number
+	maxProjects    int   // that one person may have; 0: any number
+	maxParts       int   // of each kind in a project; 0: any number
+	maxUploads     int   // files, and pictures, in a project; 0: any number
 	logLevel       slog.Level
 	logJSON        bool
 
@@ -102,6 +105,18 @@ var settings = []setting{
 		}
 		c.uploadQuota = n << 20
 		return nil
+	}},
+	{"MAX_PROJECTS", "500", "projects that one person may have; 0: any number", func(c *config, v string) (err error) {
+		c.maxProjects, err = atMost(v)
+		return err
+	}},
+	{"MAX_PARTS", "1000", "steps, materials, components, links and tools that a project may have, of each; 0: any number", func(c *config, v string) (err error) {
+		c.maxParts, err = atMost(v)
+		return err
+	}},
+	{"MAX_UPLOADS", "200", "files that a project may have, and as many pictures; 0: any number", func(c *config, v string) (err error) {
+		c.maxUploads, err = atMost(v)
+		return err
 	}},
 	{"NAS_HOST", "", "host of a NAS for uploaded files (SMB), with an optional :port; unset, UPLOAD_DIR is used alone", func(c *config, v string) error {
 		if v == "" {
@@ -330,6 +345,15 @@ func days(v string, min int) (time.Duration, error) {
 		return 0, fmt.Errorf("must be a number of days from %d to 36500", min)
 	}
 	return time.Duration(n) * 24 * time.Hour, nil
+}
+
+// atMost reads how many there may be of something; 0 is any number.
+func atMost(v string) (int, error) {
+	n, err := strconv.Atoi(v)
+	if err != nil || n < 0 || n > 1e6 {
+		return 0, errors.New("must be a number from 0 to 1000000")
+	}
+	return n, nil
 }
 
 // verifies reports whether new addresses are to be confirmed.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -64,18 +63,12 @@ type advice struct{ Text, Section string }
 
 // Form is the form of a row of a section; with no row, the one that adds.
 func (e editorPage) Form(section string, id int, row any) formState {
-	values := valuesOf(row)
-	if item, is := row.(bomItem); is {
-		values["price"] = formatPrice(item.PriceCents)
-	}
-	return e.sent.or(formID(section, id), values)
+	return e.sent.or(formID(section, id), formValues(row))
 }
 
 // Basics is the form of the project's own fields.
 func (e editorPage) Basics() formState {
-	values := valuesOf(e.project)
-	values["tags"] = strings.Join(e.TagNames, ", ")
-	return e.sent.or("basics", values)
+	return e.sent.or("basics", formValues(basics{e.project, e.TagNames}))
 }
 
 // Cover is the id of the picture that stands for the project, or 0.
@@ -176,15 +169,15 @@ func (s *server) partKinds() map[string]partKind {
 	return map[string]partKind{
 		"images": {what: "Picture", upload: s.uploadedImage, update: s.describe("caption", 500, captionImage),
 			actions: map[string]partAction{"delete": drop("Picture", imageFolder, deleteImage), "primary": s.setPrimary}},
-		"steps": {what: "Step", create: creates(s, createStep), update: updates(s, updateStep),
+		"steps": {what: "Step", create: creates(s, "steps", createStep), update: updates(s, updateStep),
 			actions: map[string]partAction{"delete": remove("Step", deleteStep), "up": s.moveStep(-1), "down": s.moveStep(+1)}},
-		"bom": {what: "Part", create: creates(s, createBOM), update: updates(s, updateBOM),
+		"bom": {what: "Part", create: creates(s, "materials", createBOM), update: updates(s, updateBOM),
 			actions: map[string]partAction{"delete": remove("Part", deleteBOM)}},
 		"components": {what: "Component", create: s.addNamedComponent, update: s.updateComponent,
 			actions: map[string]partAction{"delete": remove("Component", deleteComponent)}},
-		"tools": {what: "Tool", create: creates(s, createTool), update: updates(s, updateTool),
+		"tools": {what: "Tool", create: creates(s, "tools", createTool), update: updates(s, updateTool),
 			actions: map[string]partAction{"delete": remove("Tool", deleteTool)}},
-		"links": {what: "Link", create: creates(s, createLink), update: updates(s, updateLink),
+		"links": {what: "Link", create: creates(s, "links", createLink), update: updates(s, updateLink),
 			actions: map[string]partAction{"delete": remove("Link", deleteLink)}},
 		"files": {what: "File", upload: s.uploadedFile, update: s.describe("description", 5000, describeFile),
 			actions: map[string]partAction{"delete": drop("File", fileFolder, deleteFile)}},
@@ -193,10 +186,13 @@ func (s *server) partKinds() map[string]partKind {
 
 // creates and updates make table entries of functions that also
 // return the row, which a page reads again anyway.
-func creates[T any](s *server, create createPart[T]) func(context.Context, *input, project) error {
+func creates[T any](s *server, kind string, create createPart[T]) func(context.Context, *input, project) error {
 	return func(ctx context.Context, in *input, p project) error {
 		return s.onProject(ctx, p, func(tx pgx.Tx) error {
 			_, err := create(ctx, tx, in, p)
+			if err == nil {
+				err = s.withinLimit(ctx, tx, p.ID, kind, 0)
+			}
 			return err
 		})
 	}
@@ -282,28 +278,6 @@ func (s *server) changePart(w http.ResponseWriter, r *http.Request, p project, k
 	return in, "", do(r.Context(), p, id)
 }
 
-// moveStep moves a step by one place; the first and the last stay where they
-// are.
-func (s *server) moveStep(by int) partAction {
-	return func(ctx context.Context, p project, id int) error {
-		rows, err := s.db.Query(ctx, `select id from project_step where project_id = $1 order by step_number`, p.ID)
-		if err != nil {
-			return err
-		}
-		ids, err := pgx.CollectRows(rows, pgx.RowTo[int])
-		if err != nil {
-			return err
-		}
-		from := slices.Index(ids, id)
-		if from < 0 {
-			return fail(http.StatusNotFound, "Step not found")
-		}
-		to := max(0, min(from+by, len(ids)-1))
-		ids[from], ids[to] = ids[to], ids[from]
-		return s.reorderSteps(ctx, p, ids)
-	}
-}
-
 const (
 	captionImage = `update project_image set caption = $3 where project_id = $1 and id = $2`
 	describeFile = `update project_file set description = $3 where project_id = $1 and id = $2`
@@ -348,7 +322,7 @@ func (s *server) addNamedComponent(ctx context.Context, in *input, p project) er
 		return err
 	}
 	in.setValues(url.Values{"component_id": {fmt.Sprint(id)}})
-	return creates(s, addComponent)(ctx, in, p)
+	return creates(s, "components", addComponent)(ctx, in, p)
 }
 
 // updateComponent changes how a project uses a component.

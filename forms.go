@@ -18,6 +18,7 @@ import (
 type formState struct {
 	ID     string // names the form on its page and starts the ids of its fields
 	Values map[string]string
+	Theirs map[string]string // where somebody else has changed what the form is about: the values that it has now
 	Faults []formFault
 }
 
@@ -46,13 +47,16 @@ func (f formState) Or(id string) formState { return f.or(id, nil) }
 func refused(w http.ResponseWriter, id string, in *input, err error) (formState, int, error) {
 	public := publicError(err)
 	switch public.status {
-	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:
+	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusConflict, http.StatusPreconditionFailed, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:
 	case http.StatusTooManyRequests:
 		w.Header().Set("Retry-After", strconv.Itoa(public.retryAfter))
 	default:
 		return formState{}, 0, err
 	}
-	f := formState{ID: id, Values: in.values()}
+	f := formState{ID: id, Values: in.values(), Theirs: public.current}
+	if f.Theirs != nil {
+		f.Values["seen"] = f.Theirs["seen"]
+	}
 	for _, one := range public.faults {
 		field := one.Loc[len(one.Loc)-1]
 		if len(one.Loc) == 1 {
@@ -144,6 +148,7 @@ type formField struct {
 	Required, Focus        bool
 	Choices                []choice
 	Faults                 []string
+	Theirs                 string // what it says now, where that is something else
 }
 
 // choice is one option of a select.
@@ -165,6 +170,9 @@ func (f formField) DescribedBy() string {
 // the word required; choices are value:label, separated by bars.
 func newField(f formState, name string, options ...string) formField {
 	field := formField{ID: f.ID + "-" + name, Name: name, Label: fieldLabel(name), Value: f.Values[name], Type: "text"}
+	if theirs := f.Theirs[name]; theirs != field.Value {
+		field.Theirs = theirs
+	}
 	for i, one := range f.Faults {
 		if one.Field == name {
 			field.Faults = append(field.Faults, one.Message)

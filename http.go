@@ -37,8 +37,9 @@ type httpError struct {
 	detail     string
 	code       string // tells programs apart what people read in the detail
 	faults     []fault
-	retryAfter int    // seconds, when above 0
-	mend       string // the page where a person can do something about it
+	retryAfter int               // seconds, when above 0
+	current    map[string]string // what a form is about, as it is now
+	mend       string            // the page where a person can do something about it
 }
 
 func (e *httpError) Error() string { return fmt.Sprintf("%d: %s", e.status, e.detail) }

@@ -266,6 +266,13 @@ func (s *server) keepUpload(r *http.Request, p project, folder string, up upload
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.promptness)
 	defer cancel()
 	err := s.onProject(ctx, p, func(tx pgx.Tx) error {
+		kind := "files"
+		if folder == imageFolder {
+			kind = "pictures"
+		}
+		if err := s.withinLimit(ctx, tx, p.ID, kind, 1); err != nil {
+			return err
+		}
 		if err := s.withinQuota(ctx, tx, p.AuthorID, up.size); err != nil {
 			return err
 		}

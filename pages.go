@@ -421,24 +421,12 @@ func (p projectPage) ofType(kind string) (list []tool) {
 // PartCount is how many things the bill and the list of components name.
 func (p projectPage) PartCount() int { return len(p.BillOfMaterials) + len(p.Components) }
 
-// billOf sums up a bill of materials. Lines without a price are counted apart.
-func billOf(items []bomItem) (lines []billLine, total string, unpriced int) {
-	sum := 0
+// billOf is a bill of materials as people read it.
+func billOf(items []bomItem) (lines []billLine) {
 	for _, item := range items {
-		line := billLine{bomItem: item}
-		if item.PriceCents == nil {
-			unpriced++
-		} else {
-			cents := *item.PriceCents * item.Quantity
-			sum += cents
-			line.Price, line.Total = formatPrice(item.PriceCents), formatPrice(&cents)
-		}
-		lines = append(lines, line)
+		lines = append(lines, billLine{item, formatPrice(item.PriceCents), formatPrice(item.TotalCents)})
 	}
-	if unpriced < len(items) {
-		total = formatPrice(&sum)
-	}
-	return lines, total, unpriced
+	return lines
 }
 
 // showProjectPage answers a project's page and counts the view. Any address
@@ -462,7 +450,10 @@ func (s *server) renderProject(w http.ResponseWriter, r *http.Request, v viewer,
 		return err
 	}
 	data := projectPage{projectDetail: d, URL: s.cfg.publicURL + p.Path(), Own: p.AuthorID == v.ID}
-	data.Bill, data.Total, data.Unpriced = billOf(d.BillOfMaterials)
+	data.Bill, data.Unpriced = billOf(d.BillOfMaterials), d.BOMUnpriced
+	if d.BOMUnpriced < len(d.BillOfMaterials) {
+		data.Total = formatPrice(&d.BOMTotalCents)
+	}
 	if data.Thread, err = s.loadThreadView(r, projectTarget(p.ID), v, p.Path(), sent); err != nil {
 		return err
 	}

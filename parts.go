@@ -29,6 +29,7 @@ func listOf[T any](s *server, sql string) withProject {
 		if err != nil {
 			return err
 		}
+		w.Header().Set("ETag", p.etag())
 		return writeJSON(w, http.StatusOK, list)
 	}
 }
@@ -40,20 +41,8 @@ type (
 	updatePart[T any] func(ctx context.Context, tx pgx.Tx, in *input, p project, id int) (T, error)
 )
 
-// onProject runs do in a transaction that holds the project's row: changes of
-// one project come one after the other, and none comes after its deletion.
-func (s *server) onProject(ctx context.Context, p project, do func(tx pgx.Tx) error) error {
-	return pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
-		var one int
-		if err := tx.QueryRow(ctx, `select 1 from project where id = $1 for no key update`, p.ID).Scan(&one); err != nil {
-			return orNotFound(err, "Project")
-		}
-		return do(tx)
-	})
-}
-
-// added answers POST with the new part.
-func added[T any](s *server, create createPart[T]) withProject {
+// added answers POST with the new part; kind is what parts like it are called.
+func added[T any](s *server, kind string, create createPart[T]) withProject {
 	return func(w http.ResponseWriter, r *http.Request, v viewer, p project) error {
 		in, err := readInput(w, r)
 		if err != nil {
@@ -61,7 +50,9 @@ func added[T any](s *server, create createPart[T]) withProject {
 		}
 		var part T
 		if err := s.onProject(r.Context(), p, func(tx pgx.Tx) (err error) {
-			part, err = create(r.Context(), tx, in, p)
+			if part, err = create(r.Context(), tx, in, p); err == nil {
+				err = s.withinLimit(r.Context(), tx, p.ID, kind, 0)
+			}
 			return err
 		}); err != nil {
 			return err
@@ -184,6 +175,9 @@ func updateStep(ctx context.Context, tx pgx.Tx, in *input, p project, id int) (s
 	if err != nil {
 		return step{}, err
 	}
+	if err := in.unseen(old); err != nil {
+		return step{}, err
+	}
 	title, content := in.updated("title", id, old.Title, 1, 255), in.updated("content", id, old.Content, 1, maxContent)
 	images := in.ids("image_ids")
 	if err := in.err(); err != nil {
@@ -237,28 +231,6 @@ func (s *server) putStepOrder(w http.ResponseWriter, r *http.Request, v viewer, 
 	return listOf[step](s, listSteps)(w, r, v, p)
 }
 
-// reorderSteps numbers a project's steps from 1 in the order of ids, which
-// must be all of them, once.
-func (s *server) reorderSteps(ctx context.Context, p project, ids []int) error {
-	return s.onProject(ctx, p, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, `select id from project_step where project_id = $1 order by id`, p.ID)
-		if err != nil {
-			return err
-		}
-		have, err := pgx.CollectRows(rows, pgx.RowTo[int])
-		if err != nil {
-			return err
-		}
-		if !slices.Equal(have, slices.Sorted(slices.Values(ids))) {
-			return fail(http.StatusBadRequest, "The list must hold the id of every step of the project exactly once")
-		}
-		_, err = tx.Exec(ctx, `
-			update project_step set step_number = place
-			from unnest($2::int[]) with ordinality as new_order (step_id, place) where project_id = $1 and id = step_id`, p.ID, ids)
-		return err
-	})
-}
-
 // bomItem is a line of the bill of materials; the price is of one piece, in
 // hundredths of the site's currency.
 type bomItem struct {
@@ -269,10 +241,11 @@ type bomItem struct {
 	PriceCents  *int    `json:"price_cents"`
 	ItemOrder   int     `json:"item_order"`
 	Link        *string `json:"link"`
+	TotalCents  *int    `json:"total_cents"` // of all pieces
 }
 
 const (
-	bomColumns = `id, item_name, description, quantity, price_cents, item_order, link`
+	bomColumns = `id, item_name, description, quantity, price_cents, item_order, link, price_cents::bigint * quantity as total_cents`
 	listBOM    = `select ` + bomColumns + ` from bill_of_material where project_id = $1 order by item_order, id`
 	deleteBOM  = `delete from bill_of_material where project_id = $1 and id = $2`
 )
@@ -303,6 +276,9 @@ func createBOM(ctx context.Context, tx pgx.Tx, in *input, p project) (bomItem, e
 func updateBOM(ctx context.Context, tx pgx.Tx, in *input, p project, id int) (bomItem, error) {
 	b, err := one[bomItem](ctx, tx, `select `+bomColumns+` from bill_of_material where project_id = $1 and id = $2`, p.ID, id)
 	if err != nil {
+		return bomItem{}, err
+	}
+	if err := in.unseen(b); err != nil {
 		return bomItem{}, err
 	}
 	in.bomFields(&b)
@@ -463,6 +439,9 @@ func updateLink(ctx context.Context, tx pgx.Tx, in *input, p project, id int) (l
 	if err != nil {
 		return link{}, err
 	}
+	if err := in.unseen(l); err != nil {
+		return link{}, err
+	}
 	in.linkFields(&l)
 	if err := in.err(); err != nil {
 		return link{}, err
@@ -505,6 +484,9 @@ func createTool(ctx context.Context, tx pgx.Tx, in *input, p project) (tool, err
 func updateTool(ctx context.Context, tx pgx.Tx, in *input, p project, id int) (tool, error) {
 	t, err := one[tool](ctx, tx, `select `+toolColumns+` from tool_material where project_id = $1 and id = $2`, p.ID, id)
 	if err != nil {
+		return tool{}, err
+	}
+	if err := in.unseen(t); err != nil {
 		return tool{}, err
 	}
 	in.toolFields(&t)

@@ -32,6 +32,8 @@ type project struct {
 	License         *string   `json:"license"`  // SPDX identifier
 	Revision        int       `json:"revision"` // changes with the project and its parts
 	PrimaryImageID  *int      `json:"-"`
+
+	ifMatch string // the header of the request that wants to change it
 }
 
 func (p project) published() bool { return p.Status == "published" }
@@ -69,6 +71,8 @@ type projectDetail struct {
 	TagNames        []string           `json:"tag_names"`
 	Steps           []step             `json:"steps"`
 	BillOfMaterials []bomItem          `json:"bill_of_materials"`
+	BOMTotalCents   int                `json:"bom_total_cents"` // of the lines that have a price
+	BOMUnpriced     int                `json:"bom_unpriced"`    // the lines that have none
 	Components      []projectComponent `json:"components"`
 	Files           []projectFile      `json:"files"`
 	Images          []projectImage     `json:"images"`
@@ -141,6 +145,7 @@ func (s *server) author(verb string, next withProject) handler {
 		if p.AuthorID != v.ID {
 			return fail(http.StatusForbidden, "Only its author can %s this project", verb)
 		}
+		p.ifMatch = r.Header.Get("If-Match")
 		return next(w, r, v, p)
 	})
 }
@@ -189,6 +194,12 @@ func (s *server) loadDetail(ctx context.Context, p project) (projectDetail, erro
 	for i := range d.Images {
 		d.Images[i].ImageURL = s.imageURL(p.ID, d.Images[i].ID)
 		d.Images[i].addressed(d.Images[i].ImageURL)
+	}
+	for _, item := range d.BillOfMaterials {
+		d.BOMTotalCents += deref(item.TotalCents)
+		if item.TotalCents == nil {
+			d.BOMUnpriced++
+		}
 	}
 	for i := range d.Steps {
 		d.Steps[i].Images = picked(d.Images, d.Steps[i].ImageIDs)
@@ -266,7 +277,11 @@ func (s *server) createProject(ctx context.Context, in *input, v viewer) (id int
 	if err := in.err(); err != nil {
 		return 0, err
 	}
-	err = s.db.QueryRow(ctx, `
+	err = pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
+		if err := s.mayStart(ctx, tx, v.ID); err != nil {
+			return err
+		}
+		return tx.QueryRow(ctx, `
 		with p as (
 			insert into project (title, description, author_id, background, code_link, difficulty_level, estimated_time, license)
 			values ($1, $2, $3, $4, $5, $6, $7, $8) returning id
@@ -274,7 +289,8 @@ func (s *server) createProject(ctx context.Context, in *input, v viewer) (id int
 			insert into project_tag (project_id, tag_name) select p.id, name from p, unnest($9::text[]) with ordinality as given (name, place) order by place
 		)
 		select id from p`,
-		p.Title, p.Description, v.ID, p.Background, p.CodeLink, p.DifficultyLevel, p.EstimatedTime, p.License, tags).Scan(&id)
+			p.Title, p.Description, v.ID, p.Background, p.CodeLink, p.DifficultyLevel, p.EstimatedTime, p.License, tags).Scan(&id)
+	})
 	return id, err
 }
 
@@ -284,6 +300,17 @@ func (s *server) updateProject(ctx context.Context, in *input, p project) error 
 	return s.onProject(ctx, p, func(tx pgx.Tx) error {
 		p, err := one[project](ctx, tx, selectProject, p.ID)
 		if err != nil {
+			return err
+		}
+		rows, err := tx.Query(ctx, `select tag_name from project_tag where project_id = $1 order by id`, p.ID)
+		if err != nil {
+			return err
+		}
+		old, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			return err
+		}
+		if err := in.unseen(basics{p, old}); err != nil {
 			return err
 		}
 		in.projectFields(&p)
@@ -311,6 +338,7 @@ func (s *server) answerDetail(w http.ResponseWriter, r *http.Request, status, id
 	if err != nil {
 		return err
 	}
+	w.Header().Set("ETag", d.etag())
 	return writeJSON(w, status, d)
 }
 
@@ -356,6 +384,7 @@ func (s *server) showProject(w http.ResponseWriter, r *http.Request, v viewer, p
 	if err != nil {
 		return err
 	}
+	w.Header().Set("ETag", p.etag())
 	return writeJSON(w, http.StatusOK, d)
 }
 
@@ -392,9 +421,7 @@ func dropProjects(ctx context.Context, tx pgx.Tx, ids ...int) error {
 
 // dropProject deletes a project and then its stored files.
 func (s *server) dropProject(ctx context.Context, p project) error {
-	err := pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
-		return dropProjects(ctx, tx, p.ID)
-	})
+	err := s.onProject(ctx, p, func(tx pgx.Tx) error { return dropProjects(ctx, tx, p.ID) })
 	if err == nil {
 		s.tidy(ctx)
 	}
@@ -434,6 +461,7 @@ func (s *server) switchStatus(status, done string) withProject {
 		if err != nil {
 			return err
 		}
+		w.Header().Set("ETag", d.etag())
 		return writeJSON(w, http.StatusOK, struct {
 			projectDetail
 			Message string `json:"message"`

@@ -207,27 +207,27 @@ func (s *server) handler() http.Handler {
 	api("POST   /api/components", s.signedIn(s.postComponent))
 
 	api("GET    /api/projects/{project}/steps", s.visible(listOf[step](s, listSteps)))
-	api("POST   /api/projects/{project}/steps", s.author("add steps to", added(s, createStep)))
+	api("POST   /api/projects/{project}/steps", s.author("add steps to", added(s, "steps", createStep)))
 	api("PUT    /api/projects/{project}/steps/reorder", s.author("reorder the steps of", s.putStepOrder))
 	api("PUT    /api/projects/{project}/steps/{id}", s.author("change steps of", changed(s, "Step", updateStep)))
 	api("DELETE /api/projects/{project}/steps/{id}", s.author("delete steps from", s.deleted("Step", deleteStep)))
 
 	api("GET    /api/projects/{project}/bom", s.visible(listOf[bomItem](s, listBOM)))
-	api("POST   /api/projects/{project}/bom", s.author("add materials to", added(s, createBOM)))
+	api("POST   /api/projects/{project}/bom", s.author("add materials to", added(s, "materials", createBOM)))
 	api("PUT    /api/projects/{project}/bom/{id}", s.author("change materials of", changed(s, "BOM item", updateBOM)))
 	api("DELETE /api/projects/{project}/bom/{id}", s.author("delete materials from", s.deleted("BOM item", deleteBOM)))
 
 	api("GET    /api/projects/{project}/components", s.visible(listOf[projectComponent](s, listComponents)))
-	api("POST   /api/projects/{project}/components", s.author("add components to", added(s, addComponent)))
+	api("POST   /api/projects/{project}/components", s.author("add components to", added(s, "components", addComponent)))
 	api("DELETE /api/projects/{project}/components/{id}", s.author("delete components from", s.deleted("Component", deleteComponent)))
 
 	api("GET    /api/projects/{project}/links", s.visible(listOf[link](s, listLinks)))
-	api("POST   /api/projects/{project}/links", s.author("add links to", added(s, createLink)))
+	api("POST   /api/projects/{project}/links", s.author("add links to", added(s, "links", createLink)))
 	api("PUT    /api/projects/{project}/links/{id}", s.author("change links of", changed(s, "Link", updateLink)))
 	api("DELETE /api/projects/{project}/links/{id}", s.author("delete links from", s.deleted("Link", deleteLink)))
 
 	api("GET    /api/projects/{project}/tools", s.visible(listOf[tool](s, listTools)))
-	api("POST   /api/projects/{project}/tools", s.author("add tools to", added(s, createTool)))
+	api("POST   /api/projects/{project}/tools", s.author("add tools to", added(s, "tools", createTool)))
 	api("PUT    /api/projects/{project}/tools/{id}", s.author("change tools of", changed(s, "Tool", updateTool)))
 	api("DELETE /api/projects/{project}/tools/{id}", s.author("delete tools from", s.deleted("Tool", deleteTool)))
 
