@@ -41,15 +41,24 @@ func (p project) matches(revision int) bool {
 // after a change that its author has not seen.
 func (s *server) onProject(ctx context.Context, p project, do func(tx pgx.Tx) error) error {
 	return pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
-		var revision int
-		if err := tx.QueryRow(ctx, `select revision from project where id = $1 for no key update`, p.ID).Scan(&revision); err != nil {
-			return orNotFound(err, "Project")
-		}
-		if !p.matches(revision) {
-			return fail(http.StatusPreconditionFailed, "The project has changed since you read it; read it again, and then repeat your change")
+		if err := p.unchanged(tx.QueryRow(ctx, `select revision from project where id = $1 for no key update`, p.ID)); err != nil {
+			return err
 		}
 		return do(tx)
 	})
+}
+
+// unchanged is the error when a project has another revision by now than the
+// one that a change of it was sent for.
+func (p project) unchanged(row pgx.Row) error {
+	var revision int
+	if err := row.Scan(&revision); err != nil {
+		return orNotFound(err, "Project")
+	}
+	if !p.matches(revision) {
+		return fail(http.StatusPreconditionFailed, "The project has changed since you read it; read it again, and then repeat your change")
+	}
+	return nil
 }
 
 // formValues are the fields of a row as the editor shows them, and under "seen"

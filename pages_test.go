@@ -79,7 +79,7 @@ func TestFromRegisteringToAPublishedProject(t *testing.T) {
 
 	// Parts are changed, moved and deleted.
 	page := ada.page(editor).want(200).shows("Describe in two or three sentences", "2.50", "12.50", "arm.ino")
-	glue := page.find(`action="(/projects/\d+/edit/steps/\d+)" data-guard>[^"]*<div[^>]*>\s*<label for="steps-\d+-title">Title</label>\s*<input id="steps-\d+-title" name="title" type="text" value="Glue"`)
+	glue := page.find(`action="(/projects/\d+/edit/steps/\d+)" data-guard>[^"]*(?:<input type="hidden"[^>]*>[^"]*)?<div[^>]*>\s*<label for="steps-\d+-title">Title</label>\s*<input id="steps-\d+-title" name="title" type="text" value="Glue"`)
 	ada.submit(glue, url.Values{"title": {"Glue well"}, "content": {"Glue it well."}}).redirects(editor)
 	ada.submit(glue, url.Values{"action": {"up"}}).redirects(editor)
 	ada.submit(glue, url.Values{"action": {"up"}}).redirects(editor) // it is the first already

@@ -421,7 +421,12 @@ func dropProjects(ctx context.Context, tx pgx.Tx, ids ...int) error {
 
 // dropProject deletes a project and then its stored files.
 func (s *server) dropProject(ctx context.Context, p project) error {
-	err := s.onProject(ctx, p, func(tx pgx.Tx) error { return dropProjects(ctx, tx, p.ID) })
+	err := pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
+		if err := p.unchanged(tx.QueryRow(ctx, `select revision from project where id = $1 for update`, p.ID)); err != nil {
+			return err
+		}
+		return dropProjects(ctx, tx, p.ID)
+	})
 	if err == nil {
 		s.tidy(ctx)
 	}
