@@ -336,66 +336,83 @@ func (s *server) showActivity(w http.ResponseWriter, r *http.Request, v viewer) 
 	return writeJSON(w, http.StatusOK, a)
 }
 
-// accountPage is the data of account.html.
+// accountPage is the data of the pages of one's own account.
 type accountPage struct {
 	account
 	activity
 	Projects gallery
 	Letters  notifications
 	CanMail  bool
+	Verifies bool // addresses are confirmed here
 	Sessions []session
 	History  []logRow
-	Profile  formState
-	Password formState
-	Picture  formState
-	Delete   formState
-	Verifies bool   // addresses are confirmed here
-	Saved    string // the form that was just taken
+	sent     formState
 }
 
-// showAccount answers the viewer's own account.
-func (s *server) showAccount(w http.ResponseWriter, r *http.Request, v viewer) error {
-	return s.renderAccount(w, r, v, http.StatusOK, formState{})
+// Form is the form called id: as it was sent, or with what is stored.
+func (p accountPage) Form(id string) formState { return p.sent.or(id, valuesOf(p.account)) }
+
+// AddressHint says when a new address counts.
+func (p accountPage) AddressHint() string {
+	if p.Verifies {
+		return " A new one counts once you have confirmed it."
+	}
+	return ""
 }
 
-func (s *server) renderAccount(w http.ResponseWriter, r *http.Request, v viewer, status int, sent formState) error {
-	a, err := s.loadAccount(r.Context(), v.ID)
-	if err != nil {
-		return err
-	}
-	counts, err := s.loadActivity(r.Context(), v.ID)
-	if err != nil {
-		return err
-	}
-	own, err := s.listProjects(r.Context(), galleryQuery{AuthorID: &v.ID, Sort: "recent", Page: 1, PerPage: 100}, v)
-	if err != nil {
-		return err
-	}
-	sessions, err := s.listSessions(r.Context(), v)
-	if err != nil {
-		return err
-	}
-	history, err := s.loadHistory(r.Context(), v.ID, 20, false)
-	if err != nil {
-		return err
-	}
-	letters, err := s.loadNotifications(r.Context(), s.db, v.ID)
-	if err != nil {
-		return err
-	}
-	data := accountPage{a, counts, own, letters, s.cfg.canMail(), sessions, history, sent.or("profile", valuesOf(a)), sent.or("password", nil), sent.or("picture", nil), sent.or("delete", nil),
-		s.cfg.verifies(), r.URL.Query().Get("saved")}
-	return s.render(w, r, status, "account", v, "Your account", data)
+// accountTitles are the pages of one's account by their templates.
+var accountTitles = map[string]string{
+	"account": "Your account", "account_profile": "Your profile", "account_security": "E-mail and password", "account_sessions": "Sessions",
+	"account_notifications": "E-mails", "account_data": "Your data",
 }
 
-// sendAccount takes the viewer's new particulars.
+// showAccount answers one of the pages.
+func (s *server) showAccount(name string) withViewer {
+	return func(w http.ResponseWriter, r *http.Request, v viewer) error {
+		return s.renderAccount(w, r, v, http.StatusOK, name, formState{})
+	}
+}
+
+func (s *server) renderAccount(w http.ResponseWriter, r *http.Request, v viewer, status int, name string, sent formState) error {
+	ctx := r.Context()
+	a, err := s.loadAccount(ctx, v.ID)
+	if err != nil {
+		return err
+	}
+	data := accountPage{account: a, CanMail: s.cfg.canMail(), Verifies: s.cfg.verifies(), sent: sent}
+	switch name {
+	case "account":
+		if data.activity, err = s.loadActivity(ctx, v.ID); err == nil {
+			data.Projects, err = s.listProjects(ctx, galleryQuery{AuthorID: &v.ID, Sort: "recent", Page: 1, PerPage: 100}, v)
+		}
+	case "account_sessions":
+		if data.Sessions, err = s.listSessions(ctx, v); err == nil {
+			data.History, err = s.loadHistory(ctx, v.ID, 20, false)
+		}
+	case "account_notifications":
+		data.Letters, err = s.loadNotifications(ctx, s.db, v.ID)
+	}
+	if err != nil {
+		return err
+	}
+	return s.render(w, r, status, name, v, accountTitles[name], data)
+}
+
+// sendAccount takes the viewer's new particulars: the profile, the address, or
+// both.
 func (s *server) sendAccount(w http.ResponseWriter, r *http.Request, v viewer) error {
 	in, err := readForm(w, r)
 	if err != nil {
 		return err
 	}
+	form, page := "profile", "account_profile"
+	if in.has("email") && !in.has("firstname") && !in.has("bio") && !in.has("location") {
+		form, page = "email", "account_security"
+	}
+	back := strings.Replace("/"+page, "_", "/", 1)
 	if !in.has("keep_email") {
-		// The form always sends the address; the same one changes nothing.
+		// The same address changes nothing, and one that is still to be confirmed goes
+		// on waiting.
 		now, err := s.loadAccount(r.Context(), v.ID)
 		if err != nil {
 			return err
@@ -405,17 +422,17 @@ func (s *server) sendAccount(w http.ResponseWriter, r *http.Request, v viewer) e
 		}
 	}
 	a, err := s.updateAccount(r, v, in)
-	if err == nil && a.PendingEmail != nil && in.has("email") {
-		return seeOther(w, r, "/account?saved=pending#profile")
+	switch {
+	case err == nil && a.PendingEmail != nil && in.has("email"):
+		return s.done(w, r, back, "Saved. Now open the link in the e-mail that we sent to "+*a.PendingEmail+".")
+	case err == nil:
+		return s.done(w, r, back, "Saved.")
 	}
-	if err == nil {
-		return seeOther(w, r, "/account?saved=profile#profile")
-	}
-	sent, status, err := refused(w, "profile", in, err)
+	sent, status, err := refused(w, form, in, err)
 	if err != nil {
 		return err
 	}
-	return s.renderAccount(w, r, v, status, sent)
+	return s.renderAccount(w, r, v, status, page, sent)
 }
 
 // sendPassword takes the viewer's new password.
@@ -428,11 +445,11 @@ func (s *server) sendPassword(w http.ResponseWriter, r *http.Request, v viewer) 
 		err = s.changePassword(r.Context(), v, in, "current_password", "Current password is incorrect", s.clientOf(r))
 	}
 	if err == nil {
-		return seeOther(w, r, "/account?saved=password#security")
+		return s.done(w, r, "/account/security", "Your password is changed. All other devices are signed out.")
 	}
 	sent, status, err := refused(w, "password", in, err)
 	if err != nil {
 		return err
 	}
-	return s.renderAccount(w, r, v, status, sent)
+	return s.renderAccount(w, r, v, status, "account_security", sent)
 }

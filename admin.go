@@ -209,7 +209,7 @@ func (s *server) setPasswordOf(ctx context.Context, tx pgx.Tx, u subject, in *in
 	if err != nil {
 		return a, err
 	}
-	return adminAnswer{Message: "Password reset successfully"}, s.finishReset(ctx, tx, u.ID, u.Username, u.Email, hash, log.by, log.client)
+	return adminAnswer{Message: "Password reset successfully"}, s.finishReset(ctx, tx, u.ID, u.Username, u.Email, hash, "", log.by, log.client)
 }
 
 func (s *server) giveResetCode(ctx context.Context, tx pgx.Tx, u subject, in *input, log audit) (a adminAnswer, err error) {
@@ -331,35 +331,68 @@ func (l logRow) Device() string {
 // their name.
 var actionTexts = map[string]string{
 	"created":                  "Account made",
-	"locked":                   "Locked after failed sign-ins until",
-	"unlocked":                 "Lock lifted",
+	"locked":                   "Signing in locked, after failed attempts, until",
+	"unlocked":                 "Signing in unlocked",
 	"password_changed":         "Password changed",
-	"password_reset":           "Password set anew",
-	"password_reset_requested": "Link to reset the password sent",
-	"password_reset_forced":    "A new password was asked for",
+	"password_reset":           "New password set",
+	"password_reset_requested": "Link to choose a new password sent",
+	"password_reset_forced":    "Asked to choose a new password at the next sign-in",
 	"reset_code_created":       "Reset code made",
-	"maker_ended":              "Ended what was there before the address was confirmed",
-	"email_verified":           "Address confirmed",
-	"email_change_requested":   "New address to be confirmed",
-	"totp_enabled":             "Two factors switched on",
-	"totp_disabled":            "Two factors switched off",
-	"totp_reset":               "Second factor removed",
-	"backup_code_used":         "Backup code used",
-	"backup_codes_renewed":     "New backup codes",
+	"maker_ended":              "Address confirmed by its owner, who had not made the account: all earlier access ended",
+	"email_verified":           "E-mail address confirmed",
+	"email_change_requested":   "New e-mail address, still to be confirmed",
+	"totp_enabled":             "Two-factor sign-in switched on",
+	"totp_disabled":            "Two-factor sign-in switched off",
+	"totp_reset":               "Two-factor sign-in removed by an admin",
+	"backup_code_used":         "Signed in with a backup code",
+	"backup_codes_renewed":     "New backup codes made",
 	"signed_in":                "Signed in",
-	"signed_out":               "Other devices signed out",
-	"status_changed":           "Status changed",
+	"signed_out":               "Signed out on other devices",
+	"status_changed":           "Account switched from",
 	"role_changed":             "Role changed",
 	"promoted":                 "Made an admin",
-	"user_deleted":             "Deleted the account with the id",
+	"user_deleted":             "Deleted the account with the number",
+	"author_warned":            "Warned by a moderator",
+	"author_banned":            "Kept from writing",
+	"author_unbanned":          "Allowed to write again",
+	"comment_cleared":          "Reports of a comment cleared",
+	"page_moved":               "Page moved",
+	"project_featured":         "Project put on the front page",
+	"project_unfeatured":       "Project taken from the front page",
+	"project_unpublished":      "Project taken off the site",
+	"letter_sent_again":        "Letter sent again",
 }
 
 // What is the row's act in words.
 func (l logRow) What() string {
+	field := deref(l.FieldChanged)
 	if l.Action == "updated" {
-		return fieldLabel(deref(l.FieldChanged)) + " changed"
+		return fieldLabel(field) + " changed"
 	}
-	return cmp.Or(actionTexts[l.Action], human(l.Action))
+	what := cmp.Or(actionTexts[l.Action], human(l.Action))
+	if strings.Contains(field, " ") { // which comment or project
+		what += ", " + field
+	}
+	return what
+}
+
+// Was and Is are what changed, in words.
+func (l logRow) Was() string { return l.value(l.OldValue) }
+func (l logRow) Is() string  { return l.value(l.NewValue) }
+
+func (l logRow) value(v *string) string {
+	text := deref(v)
+	switch {
+	case l.Action == "role_changed" && text == "1":
+		return "admin"
+	case l.Action == "role_changed":
+		return "member"
+	case l.Action == "locked":
+		if until, err := time.Parse(time.RFC3339, text); err == nil {
+			return shown(until)
+		}
+	}
+	return text
 }
 
 // loadHistory is the newest rows of an account's history. Where an admin sat who

@@ -223,13 +223,14 @@ func TestForcedReset(t *testing.T) {
 	alice.post("/interact/like", map[string]any{"url": "a"}).want(http.StatusForbidden)
 	same(t, "public reading", alice.get("/interact/likes/a").want(http.StatusOK).fields()["user_has_liked"], any(false))
 	alice.page("/force-password-reset").want(http.StatusOK).shows("An admin has asked")
-	alice.submit("/force-password-reset", url.Values{"new_password": {testPassword}, "confirm_password": {testPassword}}).want(http.StatusBadRequest).shows("must not be the old one")
+	alice.submit("/force-password-reset", url.Values{"new_password": {testPassword}, "confirm_password": {testPassword}}).want(http.StatusUnprocessableEntity).shows("must not be the old one")
 	alice.submit("/force-password-reset", url.Values{"new_password": {"Brand-New-9"}, "confirm_password": {"x"}}).want(http.StatusUnprocessableEntity).shows("are not the same")
-	same(t, "done", alice.submit("/force-password-reset", url.Values{"new_password": {"Brand-New-9"}, "confirm_password": {"Brand-New-9"}}).redirects("/login"), "/login?reset=success")
-	alice.get("/me").want(http.StatusUnauthorized)
-	alice.submit("/login", credentials("alice", "Brand-New-9")).redirects("/account")
+	same(t, "done", alice.submit("/force-password-reset", url.Values{"new_password": {"Brand-New-9"}, "confirm_password": {"Brand-New-9"}}).redirects("/login"), "/login?reset=success&return_to=%2Faccount%2Ftwo-factor")
+	// Who has just proved to be the owner stays signed in.
+	alice.page("/login?reset=success").shows("you are signed in with it")
 	alice.page("/account").want(http.StatusOK)
 	alice.page("/force-password-reset").redirects("/account")
+	st.visitor().submit("/login", credentials("alice", "Brand-New-9")).redirects("/account")
 	// Signing out is always possible.
 	root.post(fmt.Sprintf("/api/admin/users/%d/force-reset", st.idOf("alice")), nil).want(http.StatusOK)
 	alice.submit("/login", credentials("alice", "Brand-New-9")).redirects("/account")

@@ -47,7 +47,7 @@ func (d duty) err() error {
 			detail: "Your password has to be changed first: sign in on the page /login of this server, which asks for a new one"}
 	case d&mustEnroll != 0:
 		return &httpError{status: http.StatusForbidden, code: "totp_setup_required", mend: "/account/two-factor",
-			detail: "Your account needs two factors first: set them up on the page /account/two-factor of this server"}
+			detail: "Your account needs two-factor sign-in first: set it up on the page /account/two-factor of this server"}
 	case d&mustVerify != 0:
 		return &httpError{status: http.StatusForbidden, code: "email_verification_required", mend: "/verify-email",
 			detail: "Please confirm your e-mail address first: open the link in the mail that we sent you, or have it sent again on your account page"}

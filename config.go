@@ -60,6 +60,7 @@ type config struct {
 	smtpTLS                                    string // starttls, tls or off
 	mailFrom                                   mail.Address
 	mailRoots                                  *x509.CertPool // who vouches for the mail server; nil: the system's. Only tests set others
+	contactAddress                             string         // whom people are told to write to, see contact
 	commentEdit                                time.Duration  // after it a comment can't be edited; 0: always
 	commentLinks                               string         // deny, review or allow
 	commentReview                              string         // none, first or all
@@ -249,6 +250,13 @@ var settings = []setting{
 		return nil
 	}},
 	{"SMTP_FROM", "", "sender of the letters, such as chatter@example.com or Chatter <chatter@example.com>", (*config).setMailFrom},
+	{"CONTACT_EMAIL", "", "address that people are told to write to (default that of SMTP_FROM)", func(c *config, v string) error {
+		if a, err := mail.ParseAddress(v); v != "" && (err != nil || a.Address != v) {
+			return errors.New("must be an address such as help@example.com")
+		}
+		c.contactAddress = v
+		return nil
+	}},
 	{"SMTP_TLS", "", "starttls, tls or off (default starttls, with port 465 tls)", (*config).setMailTLS},
 	{"TESTING", "false", "true switches the rate limits off; refused in production", func(c *config, v string) error {
 		on, err := strconv.ParseBool(v)

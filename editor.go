@@ -364,5 +364,5 @@ func (s *server) sendDelete(w http.ResponseWriter, r *http.Request, v viewer, p 
 	if err := s.dropProject(r.Context(), p); err != nil {
 		return err
 	}
-	return seeOther(w, r, "/account?saved=deleted#projects")
+	return s.done(w, r, "/account", "The project is deleted.")
 }

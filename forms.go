@@ -72,8 +72,11 @@ func refused(w http.ResponseWriter, id string, in *input, err error) (formState,
 
 // add notes a fault, in the words that the page has for the field.
 func (f *formState) add(field, message string) {
-	if rest, found := strings.CutPrefix(message, human(field)+" "); found && field != "" {
-		message = fieldLabel(field) + " " + rest
+	for _, name := range []string{human(field), "Password"} { // every new password goes by the same rules
+		if rest, found := strings.CutPrefix(message, name+" "); found && (name == human(field) && field != "" || strings.HasSuffix(field, "password")) {
+			message = fieldLabel(field) + " " + rest
+			break
+		}
 	}
 	f.Faults = append(f.Faults, formFault{field, message})
 }
@@ -230,6 +233,10 @@ func fieldLabel(name string) string {
 		return "Last name"
 	case "email":
 		return "E-mail address"
+	case "totp":
+		return "Code"
+	case "bio":
+		return "About you"
 	case "url", "link":
 		return "Web address"
 	case "item_name":

@@ -130,13 +130,20 @@ func (s *server) answerError(w http.ResponseWriter, r *http.Request, err error) 
 	}
 	if public.status == http.StatusUnauthorized && acceptsHTML(r) {
 		target := "/login?error=session_expired"
-		if r.Method == http.MethodGet || r.Method == http.MethodHead {
-			target += "&return_to=" + url.QueryEscape(r.URL.RequestURI())
+		if s.keepForm(w, r) {
+			target += "&return_to=/kept"
+		} else if page := s.pageAsked(r); page != "" {
+			target += "&return_to=" + url.QueryEscape(page)
 		}
 		http.Redirect(w, r, target, http.StatusSeeOther)
 		return
 	}
 	if public.mend != "" && acceptsHTML(r) {
+		if s.keepForm(w, r) {
+			s.goOnLater(w, "/kept")
+		} else if page := s.pageAsked(r); page != "" {
+			s.goOnLater(w, page)
+		}
 		http.Redirect(w, r, public.mend, http.StatusSeeOther)
 		return
 	}
@@ -193,6 +200,7 @@ type layout struct {
 	SiteURL  string // of the static site; empty when that is this server
 	Viewer   viewer
 	Path     string
+	Flash    flash // what was just done
 	Data     any
 }
 
@@ -205,7 +213,7 @@ func (s *server) render(w http.ResponseWriter, r *http.Request, status int, name
 	}
 	var page bytes.Buffer
 	err := s.templates[name].ExecuteTemplate(&page, "layout.html", layout{
-		Title: title, SiteName: s.cfg.siteName, SiteURL: siteURL, Viewer: v, Path: r.URL.RequestURI(), Data: data,
+		Title: title, SiteName: s.cfg.siteName, SiteURL: siteURL, Viewer: v, Path: r.URL.RequestURI(), Flash: s.takeFlash(w, r), Data: data,
 	})
 	if err != nil {
 		s.log.Error("rendering a page", "template", name, "error", err)

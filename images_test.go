@@ -522,14 +522,14 @@ func TestProfilePictures(t *testing.T) {
 		nobody.get(path).want(http.StatusNotFound)
 	}
 	// The same by hand, on the account page.
-	alice.page("/account").shows("Delete picture")
-	alice.submit("/account/picture/delete", url.Values{}).redirects("/account?saved=picture-removed")
+	alice.page("/account/profile").shows("Delete picture")
+	alice.submit("/account/picture/delete", url.Values{}).redirects("/account/profile")
 	same(t, "gone", alice.get("/api/me").fields()["avatar_url"], nil)
 	same(t, "stored", st.stored(), 0)
 	alice.do(http.MethodPost, "/account/picture", form().file("file", "a.png", []byte("x")), "Accept", "text/html", "Origin", alice.url).
 		want(http.StatusBadRequest).shows("no such picture", "Your picture")
-	alice.do(http.MethodPost, "/account/picture", form().file("file", "me.jpg", camera), "Accept", "text/html", "Origin", alice.url).redirects("/account?saved=picture-located#picture")
-	alice.page("/account?saved=picture-located").shows("It said where it was taken", "/profile_pictures/user_")
+	alice.do(http.MethodPost, "/account/picture", form().file("file", "me.jpg", camera), "Accept", "text/html", "Origin", alice.url).redirects("/account/profile")
+	alice.page("/account/profile").shows("It said where it was taken", "/profile_pictures/user_")
 }
 
 // Whatever people send, looking at it does not panic and what is left can be

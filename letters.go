@@ -104,7 +104,8 @@ func guard(list *parse.ListNode) {
 func (s *server) compose(to, name string, data any, headers []string) (letter, error) {
 	t, err := texttemplate.New(name+".txt").Option("missingkey=error").Funcs(map[string]any{
 		"shown": shown, "quote": quote, "plural": templateFuncs["plural"],
-		"site": func() fit { return fit(oneLine(s.cfg.siteName)) },
+		"contact": func() fit { return fit(s.cfg.contact()) },
+		"site":    func() fit { return fit(oneLine(s.cfg.siteName)) },
 		"link": func(address string) (fit, error) {
 			if !s.isOwn(address) {
 				return "", errors.New("a letter links to this server only")

@@ -59,12 +59,12 @@ func (s *server) followLink(ctx context.Context, tx pgx.Tx, token string, purpos
 	found, err := one[linked](ctx, tx, `
 		select u.id, u.username, u.email, u.pending_email, u.email_verified, t.purpose
 		from mail_token t join "user" u on u.id = t.user_id
-		where t.hash = $1 and t.purpose = any($2) and t.expires_at > $3 and u.status = 'active'
+		where t.hash = $1 and t.purpose = any($2) and t.expires_at > $3 and t.used_at is null and u.status = 'active'
 		  and lower(t.email) = lower(case t.purpose when 'change' then u.pending_email else u.email end)
 		for no key update of u`, hashSecret(token), purposes, s.now().UTC())
 	if err == nil {
 		// What was read may be older than the lock.
-		err = tx.QueryRow(ctx, `select purpose from mail_token where hash = $1`, hashSecret(token)).Scan(&found.Purpose)
+		err = tx.QueryRow(ctx, `select purpose from mail_token where hash = $1 and used_at is null`, hashSecret(token)).Scan(&found.Purpose)
 	}
 	if errors.Is(err, pgx.ErrNoRows) {
 		return found, errBadLink
@@ -72,9 +72,15 @@ func (s *server) followLink(ctx context.Context, tx pgx.Tx, token string, purpos
 	return found, err
 }
 
-func spendLink(ctx context.Context, tx pgx.Tx, token string) error {
-	_, err := tx.Exec(ctx, `delete from mail_token where hash = $1`, hashSecret(token))
+func (s *server) spendLink(ctx context.Context, tx pgx.Tx, token string) error {
+	_, err := tx.Exec(ctx, `update mail_token set used_at = $2 where hash = $1`, hashSecret(token), s.now().UTC())
 	return err
+}
+
+// wasFollowed reports whether a token has done one of the purposes already.
+func (s *server) wasFollowed(ctx context.Context, token string, purposes ...string) (used bool, err error) {
+	err = s.db.QueryRow(ctx, `select exists (select from mail_token where hash = $1 and purpose = any($2) and used_at is not null)`, hashSecret(token), purposes).Scan(&used)
+	return used, err
 }
 
 // askToVerify sends the link that confirms a new account's address.
@@ -131,7 +137,7 @@ func (s *server) verifyEmail(ctx context.Context, r *http.Request, token string,
 		if err != nil {
 			return err
 		}
-		if err := spendLink(ctx, tx, token); err != nil {
+		if err := s.spendLink(ctx, tx, token); err != nil {
 			return err
 		}
 		result = verified{Message: "Your e-mail address is confirmed", Email: a.Email}
@@ -299,6 +305,9 @@ func (s *server) resetByLink(ctx context.Context, in *input, c client) error {
 	if err := in.err(); err != nil {
 		return err
 	}
+	if err := s.notTheOld(ctx, in, a.ID, password); err != nil {
+		return err
+	}
 	hash, err := s.hasher.hash(ctx, password)
 	if err != nil {
 		return err
@@ -315,14 +324,14 @@ func (s *server) resetByLink(ctx context.Context, in *input, c client) error {
 				return err
 			}
 		}
-		return s.finishReset(ctx, tx, a.ID, a.Username, a.Email, hash, a.ID, c)
+		return s.finishReset(ctx, tx, a.ID, a.Username, a.Email, hash, "", a.ID, c)
 	})
 }
 
 // finishReset sets the password, opens the account where it was locked, and
-// tells its owner.
-func (s *server) finishReset(ctx context.Context, tx pgx.Tx, userID int, username, email, hash string, by int, c client) error {
-	if err := setPassword(ctx, tx, userID, hash, "", audit{action: "password_reset", field: "password", by: by, client: c}); err != nil {
+// tells its owner. The kept session stays; there need be none.
+func (s *server) finishReset(ctx context.Context, tx pgx.Tx, userID int, username, email, hash, keep string, by int, c client) error {
+	if err := setPassword(ctx, tx, userID, hash, keep, audit{action: "password_reset", field: "password", by: by, client: c}); err != nil {
 		return err
 	}
 	if _, err := tx.Exec(ctx, `delete from failed_attempt where user_id = $1`, userID); err != nil {
@@ -378,7 +387,7 @@ func (s *server) resetByCode(ctx context.Context, in *input, c client) error {
 	for _, msg := range weaknesses(password, account.Username, account.Email) {
 		in.add("new_password", msg, "value_error")
 	}
-	if err := in.err(); err != nil {
+	if err := cmp.Or(in.err(), s.notTheOld(ctx, in, account.ID, password)); err != nil {
 		return cmp.Or(s.refund(ctx, at), err)
 	}
 	hash, err := s.hasher.hash(ctx, password)
@@ -389,7 +398,7 @@ func (s *server) resetByCode(ctx context.Context, in *input, c client) error {
 		if err := tx.QueryRow(ctx, fits+` for no key update`, args...).Scan(&account.Email); err != nil {
 			return orBadCode(err)
 		}
-		return s.finishReset(ctx, tx, account.ID, account.Username, account.Email, hash, account.ID, c)
+		return s.finishReset(ctx, tx, account.ID, account.Username, account.Email, hash, "", account.ID, c)
 	})
 }
 
@@ -401,7 +410,7 @@ func orBadCode(err error) error {
 }
 
 // resetForced sets the new password that an admin has asked somebody for, and
-// signs them out everywhere.
+// signs them out everywhere else.
 func (s *server) resetForced(ctx context.Context, v viewer, in *input, c client) error {
 	account, err := one[signInAccount](ctx, s.db, selectSignIn+`where id = $1`, v.ID)
 	if err != nil {
@@ -411,19 +420,15 @@ func (s *server) resetForced(ctx context.Context, v viewer, in *input, c client)
 	if err := in.err(); err != nil {
 		return err
 	}
-	same, _, err := s.hasher.verify(ctx, password, account.HashedPassword)
-	if err != nil {
+	if err := s.notTheOld(ctx, in, v.ID, password); err != nil {
 		return err
-	}
-	if same {
-		return fail(http.StatusBadRequest, "New password must not be the old one")
 	}
 	hash, err := s.hasher.hash(ctx, password)
 	if err != nil {
 		return err
 	}
 	return pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
-		return s.finishReset(ctx, tx, v.ID, account.Username, account.Email, hash, v.ID, c)
+		return s.finishReset(ctx, tx, v.ID, account.Username, account.Email, hash, v.session, v.ID, c)
 	})
 }
 
@@ -435,7 +440,7 @@ func (s *server) unlock(ctx context.Context, token string, c client) error {
 		if err != nil {
 			return err
 		}
-		if err := spendLink(ctx, tx, token); err != nil {
+		if err := s.spendLink(ctx, tx, token); err != nil {
 			return err
 		}
 		return liftLocks(ctx, tx, a.ID, audit{action: "unlocked", by: a.ID, client: c})
@@ -483,6 +488,8 @@ type linkPage struct {
 	Token   string
 	Viewer  viewer
 	Known   bool   // this browser is one of the account's
+	Used    bool   // the link has done what it is for
+	Dead    bool   // the link is good for nothing
 	Email   string // of the account behind the token, or of who is signed in
 	Done    string
 	CanMail bool
@@ -514,10 +521,19 @@ func (s *server) renderVerify(w http.ResponseWriter, r *http.Request, v viewer, 
 			data.Known = a.Purpose == linkChange.purpose || a.EmailVerified || v.ID == a.ID || s.knownDevice(r, a.ID) != ""
 			return err
 		})
-		if err == errBadLink && !data.Form.Refused() {
-			data.Token, status = "", http.StatusBadRequest
-			data.Form.add("", errBadLink.(*httpError).detail)
-		} else if err != nil && err != errBadLink {
+		if err == errBadLink {
+			if data.Used, err = s.wasFollowed(r.Context(), data.Token, linkVerify.purpose, linkChange.purpose); err != nil {
+				return err
+			}
+			data.Token = ""
+			switch {
+			case data.Used:
+				status, data.Form = http.StatusOK, formState{ID: "verify"}
+			case !data.Form.Refused():
+				status = http.StatusBadRequest
+				data.Form.add("", errBadLink.(*httpError).detail)
+			}
+		} else if err != nil {
 			return err
 		}
 	}
@@ -540,7 +556,7 @@ func (s *server) sendVerify(w http.ResponseWriter, r *http.Request, v viewer) er
 	case err == nil && result.ResetToken != "":
 		return seeOther(w, r, "/reset-password?token="+result.ResetToken)
 	case err == nil && v.signedIn():
-		return seeOther(w, r, "/account?saved=verified#profile")
+		return s.done(w, r, cmp.Or(s.goOn(w, r), "/account"), "Your e-mail address is confirmed.")
 	case err == nil:
 		return seeOther(w, r, "/login?verified=true")
 	}
@@ -569,6 +585,9 @@ func (s *server) sendResend(w http.ResponseWriter, r *http.Request, v viewer) er
 
 // showForgot answers the form that asks for a link to reset a password.
 func (s *server) showForgot(w http.ResponseWriter, r *http.Request, v viewer) error {
+	if back := s.returnTo(r.URL.Query().Get("return_to")); back != "" {
+		s.goOnLater(w, back)
+	}
 	return s.render(w, r, http.StatusOK, "forgot", v, "Forgotten password", linkPage{Form: formState{ID: "forgot"}, CanMail: s.cfg.canMail()})
 }
 
@@ -601,14 +620,14 @@ func (s *server) showReset(w http.ResponseWriter, r *http.Request, v viewer) err
 
 func (s *server) renderReset(w http.ResponseWriter, r *http.Request, v viewer, status int, data linkPage) error {
 	data.CanMail = s.cfg.canMail()
-	if data.Token != "" && !data.Form.Refused() {
+	if data.Token != "" {
 		err := pgx.BeginFunc(r.Context(), s.db, func(tx pgx.Tx) error {
 			a, err := s.followLink(r.Context(), tx, data.Token, linkReset.purpose)
 			data.Email = a.Email
 			return err
 		})
 		if err == errBadLink {
-			data.Token, status = "", http.StatusBadRequest
+			data.Form, data.Dead, status = formState{ID: "reset"}, true, http.StatusBadRequest
 			data.Form.add("", errBadLink.(*httpError).detail)
 		} else if err != nil {
 			return err
@@ -632,13 +651,22 @@ func (s *server) sendReset(w http.ResponseWriter, r *http.Request, v viewer) err
 		err = reset(r.Context(), in, s.clientOf(r))
 	}
 	if err == nil {
-		return seeOther(w, r, "/login?reset=success")
+		return seeOther(w, r, s.afterReset(w, r))
 	}
 	sent, status, err := refused(w, "reset", in, err)
 	if err != nil {
 		return err
 	}
 	return s.renderReset(w, r, v, status, linkPage{Form: sent, Token: token})
+}
+
+// afterReset is where a new password leads: to signing in, and then to where
+// somebody wanted to go before.
+func (s *server) afterReset(w http.ResponseWriter, r *http.Request) string {
+	if back := s.goOn(w, r); back != "" {
+		return "/login?reset=success&return_to=" + url.QueryEscape(back)
+	}
+	return "/login?reset=success"
 }
 
 // showForced answers the form for the new password that an admin asked for.
@@ -648,7 +676,7 @@ func (s *server) showForced(w http.ResponseWriter, r *http.Request, v viewer) er
 
 func (s *server) renderForced(w http.ResponseWriter, r *http.Request, v viewer, status int, form formState) error {
 	if v.must&mustReset == 0 {
-		return seeOther(w, r, "/account#security")
+		return seeOther(w, r, "/account/security")
 	}
 	return s.render(w, r, status, "forced", v, "Choose a new password", linkPage{Form: form, Viewer: v})
 }
@@ -660,11 +688,10 @@ func (s *server) sendForced(w http.ResponseWriter, r *http.Request, v viewer) er
 		return err
 	}
 	if v.must&mustReset == 0 {
-		return seeOther(w, r, "/account#security")
+		return seeOther(w, r, "/account/security")
 	}
 	if err = s.resetForced(r.Context(), v, in, s.clientOf(r)); err == nil {
-		s.setSignIn(w, "", "")
-		return seeOther(w, r, "/login?reset=success")
+		return seeOther(w, r, s.afterReset(w, r))
 	}
 	form, status, err := refused(w, "forced", in, err)
 	if err != nil {
@@ -675,7 +702,26 @@ func (s *server) sendForced(w http.ResponseWriter, r *http.Request, v viewer) er
 
 // showUnlock answers the page behind the link in the mail about a lock.
 func (s *server) showUnlock(w http.ResponseWriter, r *http.Request, v viewer) error {
-	return s.render(w, r, http.StatusOK, "unlock", v, "Open your account again", linkPage{Form: formState{ID: "unlock"}, Token: r.URL.Query().Get("token")})
+	return s.renderUnlock(w, r, v, http.StatusOK, linkPage{Form: formState{ID: "unlock"}, Token: r.URL.Query().Get("token")})
+}
+
+func (s *server) renderUnlock(w http.ResponseWriter, r *http.Request, v viewer, status int, data linkPage) error {
+	err := pgx.BeginFunc(r.Context(), s.db, func(tx pgx.Tx) error {
+		_, err := s.followLink(r.Context(), tx, data.Token, linkUnlock.purpose)
+		return err
+	})
+	if err == errBadLink {
+		data.Used, err = s.wasFollowed(r.Context(), data.Token, linkUnlock.purpose)
+		data.Form, status = formState{ID: "unlock"}, http.StatusOK
+		if data.Dead = !data.Used; data.Dead {
+			status = http.StatusBadRequest
+			data.Form.add("", "This link is wrong or too old. Locks end by themselves within a day at most")
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return s.render(w, r, status, "unlock", v, "Unlock your account", data)
 }
 
 // sendUnlock takes the click on it.
@@ -695,5 +741,5 @@ func (s *server) sendUnlock(w http.ResponseWriter, r *http.Request, v viewer) er
 	if err != nil {
 		return err
 	}
-	return s.render(w, r, status, "unlock", v, "Open your account again", linkPage{Form: form})
+	return s.renderUnlock(w, r, v, status, linkPage{Form: form, Token: token})
 }

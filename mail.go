@@ -74,6 +74,17 @@ func (c *config) setMailTLS(v string) error {
 // or a developer in a folder.
 func (c config) canMail() bool { return c.smtpHost != "" || !c.production }
 
+// contact is whom people are told to write to.
+func (c config) contact() string {
+	switch {
+	case c.contactAddress != "":
+		return c.contactAddress
+	case c.smtpHost != "":
+		return c.mailFrom.Address
+	}
+	return "an admin of this site"
+}
+
 // mailRoute says where letters go, for the operator.
 func (c config) mailRoute() string {
 	switch {

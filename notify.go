@@ -93,7 +93,7 @@ func (s *server) sendNotifications(w http.ResponseWriter, r *http.Request, v vie
 	if _, err := s.setNotifications(r.Context(), v, in); err != nil {
 		return err
 	}
-	return seeOther(w, r, "/account?saved=letters#letters")
+	return s.done(w, r, "/account/notifications", "Saved.")
 }
 
 // announceComment puts the letters about a comment that can be seen into the outbox, in
@@ -167,7 +167,7 @@ func (s *server) readStop(r *http.Request) (userID int, kind string, err error) 
 	id, kind, _ := strings.Cut(text, ".")
 	userID, err = strconv.Atoi(id)
 	if err != nil || letterKinds[kind] == "" || !hmac.Equal([]byte(proof), []byte(s.stopProof(text))) {
-		return 0, "", fail(http.StatusBadRequest, "This link is not whole. Copy all of it from the letter, or change your letters on your account page")
+		return 0, "", fail(http.StatusBadRequest, "This link is not whole. Copy all of it from the letter, or change on your account page which e-mails you get")
 	}
 	return userID, kind, nil
 }
@@ -186,7 +186,7 @@ func (s *server) showUnsubscribe(w http.ResponseWriter, r *http.Request, v viewe
 		return err
 	}
 	w.Header().Set("Cache-Control", "no-store")
-	return s.render(w, r, http.StatusOK, "unsubscribe", v, "Stop letters", unsubscribePage{r.URL.RequestURI(), letterKinds[kind], false})
+	return s.render(w, r, http.StatusOK, "unsubscribe", v, "Stop e-mails", unsubscribePage{r.URL.RequestURI(), letterKinds[kind], false})
 }
 
 // sendUnsubscribe switches a kind of letters off, for the page's button and for
@@ -201,7 +201,7 @@ func (s *server) sendUnsubscribe(w http.ResponseWriter, r *http.Request, v viewe
 			notify_projects = notify_projects and $2 <> 'projects', notify_reports = notify_reports and $2 <> 'reports' where id = $1`, userID, kind); err != nil {
 		return err
 	}
-	return s.render(w, r, http.StatusOK, "unsubscribe", v, "Letters stopped", unsubscribePage{r.URL.RequestURI(), letterKinds[kind], true})
+	return s.render(w, r, http.StatusOK, "unsubscribe", v, "E-mails stopped", unsubscribePage{r.URL.RequestURI(), letterKinds[kind], true})
 }
 
 // digestEvery is how often admins are told of new reports.

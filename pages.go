@@ -28,7 +28,7 @@ func (s *server) addPages(page, slowPage func(pattern string, h handler)) {
 	page("GET    /p/{author}/{slug}", bySlug(s.visible(s.showProjectPage)))
 
 	page("GET    /thread", s.open(s.showThread))
-	page("POST   /thread/comment", s.open(s.sendComment))
+	page("POST   /thread/comment", s.signedIn(s.sendComment))
 	page("POST   /thread/like", s.signedIn(s.sendLike))
 	page("POST   /thread/comments/{id}/like", s.signedIn(s.sendCommentLike))
 	page("POST   /thread/comments/{id}/edit", s.signedIn(s.sendCommentEdit))
@@ -54,7 +54,12 @@ func (s *server) addPages(page, slowPage func(pattern string, h handler)) {
 	page("GET    /privacy", s.open(s.showLegal("privacy.md", "Privacy")))
 	page("GET    /terms", s.open(s.showLegal("terms.md", "Terms")))
 
-	page("GET    /account", s.despite(mustVerify, s.showAccount))
+	page("GET    /account", s.despite(mustVerify, s.showAccount("account")))
+	page("GET    /account/profile", s.despite(mustVerify, s.showAccount("account_profile")))
+	page("GET    /account/security", s.despite(mustVerify, s.showAccount("account_security")))
+	page("GET    /account/sessions", s.despite(mustVerify, s.showAccount("account_sessions")))
+	page("GET    /account/notifications", s.despite(mustVerify, s.showAccount("account_notifications")))
+	page("GET    /account/data", s.despite(mustEnroll|mustVerify, s.showAccount("account_data")))
 	page("POST   /account/update", s.despite(mustVerify, s.sendAccount))
 	slowPage("POST /account/picture", s.despite(mustVerify, s.sendPicture))
 	page("POST   /account/picture/delete", s.despite(mustVerify, s.sendPictureRemoval))
@@ -75,6 +80,9 @@ func (s *server) addPages(page, slowPage func(pattern string, h handler)) {
 	page("POST   /admin/users/{id}/{action}", s.admin(s.sendUserAction("")))
 	page("POST   /admin/force-password-reset/{id}", s.admin(s.sendUserAction("force-reset")))
 	page("POST   /admin/generate-reset-code/{id}", s.admin(s.sendUserAction("reset-code")))
+
+	page("GET    /kept", s.signedIn(s.showKept))
+	page("POST   /kept/{id}/{act}", s.signedIn(s.sendKept))
 
 	page("GET    /projects/new", s.signedIn(s.showNewProject))
 	page("POST   /projects/new", s.signedIn(s.sendNewProject))

@@ -226,6 +226,9 @@ func (s *server) changePassword(ctx context.Context, v viewer, in *input, curren
 	if err := s.checkPassword(ctx, v, current, fail(http.StatusBadRequest, "%s", wrong)); err != nil {
 		return err
 	}
+	if err := s.notTheOld(ctx, in, v.ID, password); err != nil {
+		return err
+	}
 	hash, err := s.hasher.hash(ctx, password)
 	if err != nil {
 		return err
@@ -236,6 +239,22 @@ func (s *server) changePassword(ctx context.Context, v viewer, in *input, curren
 		}
 		return s.sendMail(ctx, tx, a.Email, "password-changed", s.notice(a.Username, c))
 	})
+}
+
+// notTheOld is the 422 for a new password that the account has already.
+func (s *server) notTheOld(ctx context.Context, in *input, userID int, password string) error {
+	var hash string
+	if err := s.db.QueryRow(ctx, `select hashed_password from "user" where id = $1`, userID).Scan(&hash); err != nil {
+		return err
+	}
+	same, _, err := s.hasher.verify(ctx, password, hash)
+	if err != nil {
+		return err
+	}
+	if same {
+		in.add("new_password", "New password must not be the old one", "value_error")
+	}
+	return in.err()
 }
 
 // checkPassword returns wrong unless the password is that of v. Who has

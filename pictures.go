@@ -524,16 +524,16 @@ func (s *server) sendPicture(w http.ResponseWriter, r *http.Request, v viewer) e
 	defer cancel()
 	r = r.WithContext(ctx)
 	if err == nil && located {
-		return seeOther(w, r, "/account?saved=picture-located#picture")
+		return s.done(w, r, "/account/profile", "Your picture is saved. It said where it was taken; that was removed.")
 	}
 	if err == nil {
-		return seeOther(w, r, "/account?saved=picture#picture")
+		return s.done(w, r, "/account/profile", "Your picture is saved.")
 	}
 	sent, status, err := refused(w, "picture", &input{}, err)
 	if err != nil {
 		return err
 	}
-	return s.renderAccount(w, r, v, status, sent)
+	return s.renderAccount(w, r, v, status, "account_profile", sent)
 }
 
 // sendPictureRemoval takes the button below the picture.
@@ -541,5 +541,5 @@ func (s *server) sendPictureRemoval(w http.ResponseWriter, r *http.Request, v vi
 	if err := s.dropPicture(r.Context(), v); err != nil && err != errNoPicture {
 		return err
 	}
-	return seeOther(w, r, "/account?saved=picture-removed#picture")
+	return s.done(w, r, "/account/profile", "Your picture is deleted.")
 }

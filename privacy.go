@@ -121,7 +121,7 @@ func (s *server) sendDeletion(w http.ResponseWriter, r *http.Request, v viewer) 
 	in.verbatim("password", 1, maxPassword)
 	if err = s.deleteAccount(r.Context(), v, in, s.clientOf(r)); err == nil {
 		s.setSignIn(w, "", "")
-		return seeOther(w, r, "/register")
+		return s.done(w, r, "/register", "Your account is deleted, with all that belonged to it.")
 	}
 	if publicError(err).status == http.StatusForbidden {
 		err = fail(http.StatusBadRequest, "%s", publicError(err).detail)
@@ -130,7 +130,7 @@ func (s *server) sendDeletion(w http.ResponseWriter, r *http.Request, v viewer) 
 	if err != nil {
 		return err
 	}
-	return s.renderAccount(w, r, v, status, sent)
+	return s.renderAccount(w, r, v, status, "account_data", sent)
 }
 
 // exported are the files of an export, and the query for the rows in each. The
@@ -271,6 +271,7 @@ func (s *server) cleanUp(ctx context.Context) error {
 	var batch pgx.Batch
 	batch.Queue(`delete from session where last_seen_at <= $1 or created_at <= $2`, now.Add(-s.cfg.sessionIdle), now.Add(-s.cfg.sessionMax))
 	batch.Queue(`delete from mail_token where expires_at <= $1`, now)
+	batch.Queue(`delete from kept_form where kept_at <= $1`, now.Add(-keptLife))
 	batch.Queue(`delete from failed_attempt where last_at < $1 and (locked_until is null or locked_until <= $2)`, now.Add(-lockMemory), now)
 	batch.Queue(`update "user" set password_reset_code = null, code_expires_at = null where code_expires_at <= $1`, now)
 	// Only where nobody sends them: a worker gives letters up before.

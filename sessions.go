@@ -105,7 +105,7 @@ func (s *server) sendSessionEnd(w http.ResponseWriter, r *http.Request, v viewer
 	}
 	if r.PathValue("id") == v.session {
 		s.setSignIn(w, "", "")
-		return seeOther(w, r, "/login")
+		return s.done(w, r, "/login", "You are signed out.")
 	}
-	return seeOther(w, r, "/account?saved=sessions#sessions")
+	return s.done(w, r, "/account/sessions", "Signed out there.")
 }

@@ -16,6 +16,10 @@ import (
 
 var errBadCredentials = fail(http.StatusUnauthorized, "Invalid credentials")
 
+// errDeactivated is for who knows the password of an account that an admin has
+// switched off. Only a page tells it from errBadCredentials.
+var errDeactivated = fail(http.StatusUnauthorized, "This account is deactivated")
+
 // attempt is what failures in a row are counted for: a name that somebody
 // types, whether or not it is an account's, or an account in a browser that
 // has signed in to it before. The owner's browser has a count of its own, so
@@ -196,8 +200,11 @@ func (s *server) signIn(r *http.Request, in *input) (signInAccount, error) {
 			return account, err
 		}
 	}
-	if !ok || account.Status != "active" {
+	if !ok {
 		return account, s.failed(account, failures, c, errBadCredentials)
+	}
+	if account.Status != "active" {
+		return account, cmp.Or(s.refund(ctx, at), errDeactivated)
 	}
 	if outdated {
 		hash, err := s.hasher.hash(ctx, password)
@@ -345,6 +352,9 @@ func (s *server) login(w http.ResponseWriter, r *http.Request) error {
 	}
 	delete(in.fields, "ticket") // programs send both factors at once
 	account, err := s.signIn(r, in)
+	if err == errDeactivated {
+		err = errBadCredentials
+	}
 	if err != nil {
 		return err
 	}
@@ -375,7 +385,7 @@ func (s *server) logout(w http.ResponseWriter, r *http.Request) error {
 	if r.URL.Query().Get("redirect") == "false" {
 		return writeJSON(w, http.StatusOK, message{"You are signed out"})
 	}
-	return seeOther(w, r, "/login")
+	return s.done(w, r, "/login", "You are signed out.")
 }
 
 // signInPage is the data of login.html and register.html.
@@ -384,9 +394,11 @@ type signInPage struct {
 	ReturnTo string // checked by returnTo
 	Notice   string
 	Viewer   viewer // who is signed in already, if somebody is
+	Other    bool   // another account is asked for than the viewer's
 	Ticket   string // of the second step
 	Terms    string // the version that is shown
 	CanMail  bool
+	Contact  string
 }
 
 // With is a page of signing in with the way back kept.
@@ -454,12 +466,15 @@ func (s *server) sendRegister(w http.ResponseWriter, r *http.Request, v viewer) 
 // showLogin answers the form for signing in, with the reason why it is shown.
 func (s *server) showLogin(w http.ResponseWriter, r *http.Request, v viewer) error {
 	query := r.URL.Query()
-	data := signInPage{Form: formState{ID: "login"}, ReturnTo: s.returnTo(query.Get("return_to")), Viewer: v, CanMail: s.cfg.canMail()}
+	data := signInPage{Form: formState{ID: "login"}, ReturnTo: s.returnTo(query.Get("return_to")), Viewer: v, CanMail: s.cfg.canMail(), Contact: s.cfg.contact()}
+	data.Other = strings.HasPrefix(data.ReturnTo, linkVerify.page+"?token=")
 	switch {
 	case query.Get("registered") == "true" && s.cfg.verifies():
 		data.Notice = "Your account is ready. We have sent you a mail to confirm your address; sign in to start."
 	case query.Get("registered") == "true":
 		data.Notice = "Your account is ready. Sign in to start."
+	case query.Get("reset") == "success" && v.signedIn():
+		data.Notice = "Your password has been changed, and you are signed in with it."
 	case query.Get("reset") == "success":
 		data.Notice = "Your password has been changed. Sign in with the new one."
 	case query.Get("verified") == "true":
@@ -467,7 +482,13 @@ func (s *server) showLogin(w http.ResponseWriter, r *http.Request, v viewer) err
 	case query.Get("unlocked") == "true":
 		data.Notice = "Your account is open again. Sign in, or reset your password if you have forgotten it."
 	case query.Get("error") == "session_expired":
-		data.Notice = "Please sign in to go on. If you were signed in before, that session has ended."
+		data.Notice = "Please sign in to go on."
+		if s.subjectOf(r) != "" {
+			data.Notice = "Your session has ended. Please sign in again to go on."
+		}
+		if data.ReturnTo == "/kept" {
+			data.Notice += " What you have typed is kept, and waits for you."
+		}
 	}
 	return s.render(w, r, http.StatusOK, "login", v, "Sign in", data)
 }
@@ -479,7 +500,7 @@ func (s *server) sendLogin(w http.ResponseWriter, r *http.Request, v viewer) err
 		return err
 	}
 	text, _ := in.string("return_to")
-	data := signInPage{ReturnTo: s.returnTo(text), CanMail: s.cfg.canMail()}
+	data := signInPage{ReturnTo: s.returnTo(text), CanMail: s.cfg.canMail(), Contact: s.cfg.contact()}
 	var account signInAccount
 	if err = s.take(r, loginLimit); err == nil {
 		account, err = s.signIn(r, in)
@@ -498,6 +519,12 @@ func (s *server) sendLogin(w http.ResponseWriter, r *http.Request, v viewer) err
 		}
 	case errBadCredentials:
 		err = fail(http.StatusUnauthorized, "This name and password do not fit together. Check both and try again")
+	case errDeactivated:
+		err = fail(http.StatusUnauthorized, "This account is deactivated. If you think that this is a mistake, write to %s", s.cfg.contact())
+	default:
+		if e := publicError(err); e.code == "locked" && data.CanMail {
+			err = &httpError{status: e.status, retryAfter: e.retryAfter, detail: e.detail + ". If there is an account with this name, its owner has a letter with a link that unlocks it at once"}
+		}
 	}
 	var status int
 	if data.Form, status, err = refused(w, "login", in, err); err != nil {

@@ -155,7 +155,7 @@ func TestSessions(t *testing.T) {
 	bob.get("/me").want(http.StatusOK)
 	// The page does the same.
 	phone.signIn()
-	laptop.page("/account").want(http.StatusOK).shows("Firefox on Linux", "This one", "Sign out all others")
+	laptop.page("/account/sessions").want(http.StatusOK).shows("Firefox on Linux", "This one", "Sign out all others")
 	laptop.submit("/account/sessions/end", nil).redirects("/account")
 	phone.get("/me").want(http.StatusUnauthorized)
 }
@@ -324,4 +324,92 @@ func TestStrangersCostTheSame(t *testing.T) {
 func (st *site) holdErrands() (release func()) {
 	st.errandsMayRun.Lock()
 	return st.errandsMayRun.Unlock
+}
+
+// Only who knows the password of a deactivated account learns that it is, and
+// that is no failed attempt.
+func TestDeactivated(t *testing.T) {
+	t.Parallel()
+	st := newSite(t, func(c *config) { c.contactAddress = "help@example.com" })
+	st.member("alice")
+	st.exec(`update "user" set status = 'inactive'`)
+	before := len(st.lettersTo("alice@example.com"))
+	v := st.visitor()
+	for range 7 {
+		v.submit("/login", credentials("alice", testPassword)).want(http.StatusUnauthorized).shows("This account is deactivated", "help@example.com")
+		v.post("/api/login", credentials("alice", testPassword)).detail(http.StatusUnauthorized, "Invalid credentials")
+	}
+	same(t, "letters", len(st.lettersTo("alice@example.com")), before)
+	for range 5 {
+		v.submit("/login", credentials("alice", wrongPassword)).want(http.StatusUnauthorized).hides("deactivated").shows("do not fit together")
+	}
+	known := v.submit("/login", credentials("alice", testPassword)).want(http.StatusTooManyRequests).shows("a link that unlocks it")
+	v.submit("/login", credentials("nobody", wrongPassword))
+	for range 4 {
+		v.submit("/login", credentials("nobody", wrongPassword))
+	}
+	unknown := v.submit("/login", credentials("nobody", wrongPassword)).want(http.StatusTooManyRequests)
+	same(t, "tells nothing", string(unknown.body), strings.ReplaceAll(string(known.body), `value="alice"`, `value="nobody"`))
+}
+
+// A new password is another one, on every way to set it.
+func TestTheOldPasswordIsNoNewOne(t *testing.T) {
+	t.Parallel()
+	st := newSite(t)
+	alice, root := st.member("alice"), st.admin("root")
+	const says = "New password must not be the old one"
+	alice.post("/api/me/password", map[string]any{"current_password": testPassword, "new_password": testPassword}).detail(http.StatusUnprocessableEntity, says)
+	alice.submit("/account/change-password", url.Values{"current_password": {testPassword}, "new_password": {testPassword}}).
+		want(http.StatusUnprocessableEntity).shows(`href="#password-new_password">` + says)
+	var given struct {
+		ResetCode string `json:"reset_code"`
+	}
+	root.post(fmt.Sprintf("/api/admin/users/%d/reset-code", st.idOf("alice")), nil).into(&given)
+	for _, c := range []struct {
+		password string
+		status   int
+	}{{testPassword, http.StatusUnprocessableEntity}, {"Brand-New-9", http.StatusOK}} {
+		alice.post("/api/reset-password", map[string]any{"username": "alice", "reset_code": given.ResetCode, "new_password": c.password}).want(c.status)
+	}
+	alice.post("/api/password/forgot", map[string]any{"email": "alice@example.com"}).want(http.StatusOK)
+	token := st.tokenTo("alice@example.com", "/reset-password")
+	alice.post("/api/password/reset", map[string]any{"token": token, "new_password": "Brand-New-9"}).detail(http.StatusUnprocessableEntity, says)
+	alice.post("/api/password/reset", map[string]any{"token": token, "new_password": testPassword}).want(http.StatusOK)
+}
+
+// The pages say why they are shown, and lead on.
+func TestWordsOfSigningIn(t *testing.T) {
+	t.Parallel()
+	st := newSite(t)
+	alice := st.member("alice")
+	st.visitor().page("/login?error=session_expired").shows("Please sign in to go on.").hides("session has ended")
+	st.exec(`delete from session`)
+	same(t, "without what was done", alice.page("/account/data?saved=x&done=y&z=1").redirects("/login"), "/login?error=session_expired&return_to="+url.QueryEscape("/account/data?z=1"))
+	alice.page("/login?error=session_expired").shows("Your session has ended.")
+	alice.signIn()
+	alice.page("/register").shows("You are signed in as <strong>alice</strong> already", "Your name is public")
+	// The focus is on what is wrong, where no field is.
+	st.visitor().submit("/login", credentials("alice", wrongPassword)).shows(`role="alert" tabindex="-1" autofocus`)
+	st.visitor().submit("/register", url.Values{}).shows(`role="alert" tabindex="-1">`, `aria-invalid="true" autofocus`)
+
+	// A link that was followed says so; of one for another account somebody hears whose they are.
+	link := st.linkTo("alice@example.com", "/verify-email")
+	bob := st.member("bob")
+	bob.page(link).want(http.StatusOK).shows("signed in as <strong>bob</strong>, which is another account")
+	bob.page("/login?return_to="+url.QueryEscape(link)).shows("sign in with the account that it belongs to").hides(">Go on<")
+	alice.submit("/verify-email", url.Values{"token": {strings.TrimPrefix(link, "/verify-email?token=")}}).redirects("/account")
+	for _, p := range []*person{alice, bob, st.visitor()} {
+		p.page(link).want(http.StatusOK).shows("confirmed already").hides("notice bad", "@example.com")
+		p.submit("/verify-email", url.Values{"token": {strings.TrimPrefix(link, "/verify-email?token=")}}).want(http.StatusOK).shows("confirmed already")
+	}
+	st.visitor().page("/verify-email?token=x").want(http.StatusBadRequest)
+
+	// Choosing a forgotten password keeps the way back.
+	v := st.visitor()
+	v.page("/login?return_to=/projects/new").shows(`href="/forgot-password?return_to=%2Fprojects%2Fnew"`)
+	v.page("/forgot-password?return_to=/projects/new").want(http.StatusOK)
+	v.submit("/forgot-password", url.Values{"email": {"alice@example.com"}})
+	token := st.tokenTo("alice@example.com", "/reset-password")
+	to := v.submit("/reset-password", url.Values{"token": {token}, "new_password": {"Brand-New-9"}, "confirm_password": {"Brand-New-9"}}).redirects("/login")
+	same(t, "back", to, "/login?reset=success&return_to=%2Fprojects%2Fnew")
 }

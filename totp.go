@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
@@ -132,7 +133,7 @@ func (s *server) enrol(ctx context.Context, v viewer, keep bool) (enrolment, err
 			return err
 		}
 		if account.TwoFactor {
-			return fail(http.StatusBadRequest, "Two factors are on already; switch them off before you set them up anew")
+			return fail(http.StatusBadRequest, "Two-factor sign-in is on already; switch it off before you set it up anew")
 		}
 		if old, err := s.unseal(totpSeal, account.TotpSecret); keep && err == nil {
 			secret = old
@@ -168,7 +169,7 @@ func (s *server) confirmEnrolment(ctx context.Context, v viewer, in *input, c cl
 			return err
 		}
 		if account.TwoFactor || account.TotpSecret == nil {
-			return fail(http.StatusBadRequest, "There is nothing to confirm: begin with setting two factors up")
+			return fail(http.StatusBadRequest, "There is nothing to confirm: begin with setting two-factor sign-in up")
 		}
 		secret, err := s.unseal(totpSeal, account.TotpSecret)
 		if err != nil {
@@ -213,7 +214,7 @@ func (s *server) proveBoth(ctx context.Context, v viewer, in *input, c client) (
 		return account, err
 	}
 	if !account.TwoFactor {
-		return account, fail(http.StatusBadRequest, "Two factors are not switched on")
+		return account, fail(http.StatusBadRequest, "Two-factor sign-in is not switched on")
 	}
 	if err := s.checkPassword(ctx, v, password, fail(http.StatusBadRequest, "Password is incorrect")); err != nil {
 		return account, err
@@ -243,7 +244,7 @@ func dropTwoFactor(ctx context.Context, tx pgx.Tx, userID int) error {
 // disableTOTP switches two factors off for somebody who gives both.
 func (s *server) disableTOTP(ctx context.Context, v viewer, in *input, c client) error {
 	if s.dutyOf(false, false, true, v.Admin) != 0 {
-		return fail(http.StatusForbidden, "Two factors are required here and can't be switched off")
+		return fail(http.StatusForbidden, "Two-factor sign-in is required here and can't be switched off")
 	}
 	account, err := s.proveBoth(ctx, v, in, c)
 	if err != nil {
@@ -318,6 +319,12 @@ type twoFactorPage struct {
 	Enrol    enrolment // while it is set up
 	Codes    []string  // to be shown once
 	Left     int       // backup codes
+	Next     string    // where to go on once it is set up
+}
+
+// CodesFile is the codes as a file, which needs no script.
+func (p twoFactorPage) CodesFile() template.URL {
+	return template.URL("data:text/plain;charset=utf-8," + url.PathEscape(strings.Join(p.Codes, "\n")+"\n"))
 }
 
 // showTwoFactor answers the page where two factors are set up.
@@ -326,7 +333,10 @@ func (s *server) showTwoFactor(w http.ResponseWriter, r *http.Request, v viewer)
 }
 
 func (s *server) renderTwoFactor(w http.ResponseWriter, r *http.Request, v viewer, status int, sent formState, codes []string) error {
-	data := twoFactorPage{Form: sent, Codes: codes, Required: s.dutyOf(false, false, true, v.Admin) != 0}
+	data := twoFactorPage{Form: sent, Codes: codes, Required: s.dutyOf(false, false, true, v.Admin) != 0, Next: "/account"}
+	if codes != nil {
+		data.Next = cmp.Or(s.goOn(w, r), data.Next)
+	}
 	err := s.db.QueryRow(r.Context(), `
 		select totp_confirmed_at is not null, (select count(*) from backup_code where user_id = $1) from "user" where id = $1`, v.ID).Scan(&data.On, &data.Left)
 	if err == nil && !data.On {
@@ -335,7 +345,7 @@ func (s *server) renderTwoFactor(w http.ResponseWriter, r *http.Request, v viewe
 	if err != nil {
 		return err
 	}
-	return s.render(w, r, status, "twofactor", v, "Two factors", data)
+	return s.render(w, r, status, "twofactor", v, "Two-factor sign-in", data)
 }
 
 // sendTwoFactor takes one of the forms of that page: confirm, renew or off.
@@ -354,7 +364,7 @@ func (s *server) sendTwoFactor(w http.ResponseWriter, r *http.Request, v viewer)
 		codes, err = s.renewBackupCodes(r.Context(), v, in, c)
 	case "off":
 		if err = s.disableTOTP(r.Context(), v, in, c); err == nil {
-			return seeOther(w, r, "/account?saved=two-factor#security")
+			return s.done(w, r, "/account/two-factor", "Two-factor sign-in is switched off.")
 		}
 	default:
 		return fail(http.StatusNotFound, "Not found")
