@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -92,6 +93,7 @@ func (s *server) addPages(page, slowPage func(pattern string, h handler)) {
 	page("POST   /projects/{project}/edit/{part}/{id}", s.author("edit", s.sendPart))
 	page("POST   /projects/{project}/publish", s.author("publish", s.sendStatus("published")))
 	page("POST   /projects/{project}/unpublish", s.author("unpublish", s.sendStatus("draft")))
+	slowPage("POST /projects/{project}/remix", s.signedIn(s.sendRemix))
 	page("POST   /projects/{project}/delete", s.author("delete", s.sendDelete))
 
 	page("GET    /unsubscribe", s.open(s.showUnsubscribe))
@@ -389,12 +391,14 @@ func (s *server) toProjectPage(w http.ResponseWriter, r *http.Request, v viewer,
 // projectPage is the data of project.html.
 type projectPage struct {
 	projectDetail
-	URL      string // absolute
-	Own      bool   // the viewer is the author
-	Bill     []billLine
-	Total    string // of the priced lines of the bill; empty when there is none
-	Unpriced int
-	Thread   threadView
+	URL       string // absolute
+	PublicURL string // of the server
+	Own       bool   // the viewer is the author
+	Remixable bool
+	Bill      []billLine
+	Total     string // of the priced lines of the bill; empty when there is none
+	Unpriced  int
+	Thread    threadView
 }
 
 // billLine is a line of the bill of materials with its sums.
@@ -411,6 +415,19 @@ func (p projectPage) Cover() *projectImage {
 		}
 	}
 	return nil
+}
+
+// OriginPage is the address of the project that this is a remix of, if it has one.
+func (p projectPage) OriginPage() string { return p.Origin.Page(p.PublicURL) }
+
+// LicenseName and LicenseURL are of the project's licence.
+func (p projectPage) LicenseName() string {
+	l, _ := licenseOf(p.License)
+	return cmp.Or(l.Name, deref(p.License))
+}
+func (p projectPage) LicenseURL() string {
+	l, _ := licenseOf(p.License)
+	return l.URL
 }
 
 // Tools and Materials are the two kinds of things that building needs.
@@ -457,7 +474,8 @@ func (s *server) renderProject(w http.ResponseWriter, r *http.Request, v viewer,
 	if err != nil {
 		return err
 	}
-	data := projectPage{projectDetail: d, URL: s.cfg.publicURL + p.Path(), Own: p.AuthorID == v.ID}
+	data := projectPage{projectDetail: d, URL: s.cfg.publicURL + p.Path(), PublicURL: s.cfg.publicURL, Own: p.AuthorID == v.ID,
+		Remixable: p.published() && p.mayRemix(v) == nil}
 	data.Bill, data.Unpriced = billOf(d.BillOfMaterials), d.BOMUnpriced
 	if d.BOMUnpriced < len(d.BillOfMaterials) {
 		data.Total = formatPrice(&d.BOMTotalCents)

@@ -32,6 +32,7 @@ type project struct {
 	License         *string   `json:"license"`  // SPDX identifier
 	Revision        int       `json:"revision"` // changes with the project and its parts
 	PrimaryImageID  *int      `json:"-"`
+	originOf
 
 	ifMatch string // the header of the request that wants to change it
 }
@@ -78,6 +79,8 @@ type projectDetail struct {
 	Images          []projectImage     `json:"images"`
 	Links           []link             `json:"links"`
 	ToolsMaterials  []tool             `json:"tools_materials"`
+	Origin          *origin            `json:"origin"`  // of a remix
+	Remixes         []relatedProject   `json:"remixes"` // the published ones
 }
 
 type tag struct {
@@ -124,14 +127,22 @@ func (s *server) visible(next withProject) handler {
 		if err != nil {
 			return err
 		}
-		if !p.published() && p.AuthorID != v.ID {
-			return fail(http.StatusForbidden, "Draft projects are only visible to their authors")
+		if err := p.visibleTo(v); err != nil {
+			return err
 		}
 		if !p.published() {
 			w.Header().Set("Cache-Control", "private, no-cache")
 		}
 		return next(w, r, v, p)
 	})
+}
+
+// visibleTo is the error for somebody who may not see the project.
+func (p project) visibleTo(v viewer) error {
+	if !p.published() && p.AuthorID != v.ID {
+		return fail(http.StatusForbidden, "Draft projects are only visible to their authors")
+	}
+	return nil
 }
 
 // author resolves the project of the path for a writer. verb says what only
@@ -168,7 +179,8 @@ func (s *server) loadProjectByID(ctx context.Context, id int) (project, error) {
 const selectProjects = `
 		select p.id, p.title, p.description, p.author_id, u.username as author_username, p.status, p.background, p.code_link,
 		       p.difficulty_level, p.estimated_time, p.created_at, p.updated_at, p.view_count, p.download_count, p.like_count,
-		       p.comment_count, p.license, p.revision, p.primary_image_id
+		       p.comment_count, p.license, p.revision, p.primary_image_id,
+		       p.origin_id, p.origin_title, p.origin_author, p.origin_url, p.origin_license
 		from project p join "user" u on u.id = p.author_id `
 
 const selectProject = selectProjects + `where p.id = $1`
@@ -185,6 +197,8 @@ func (s *server) loadDetail(ctx context.Context, p project) (projectDetail, erro
 	collect(&batch, &d.Images, listImages, p.ID)
 	collect(&batch, &d.Links, listLinks, p.ID)
 	collect(&batch, &d.ToolsMaterials, listTools, p.ID)
+	var related []relatedProject
+	collect(&batch, &related, listRelated, p.ID, p.OriginID)
 	if err := s.db.SendBatch(ctx, &batch).Close(); err != nil {
 		return projectDetail{}, err
 	}
@@ -195,6 +209,7 @@ func (s *server) loadDetail(ctx context.Context, p project) (projectDetail, erro
 		d.Images[i].ImageURL = s.imageURL(p.ID, d.Images[i].ID)
 		d.Images[i].addressed(d.Images[i].ImageURL)
 	}
+	s.relate(&d, related)
 	for _, item := range d.BillOfMaterials {
 		d.BOMTotalCents += deref(item.TotalCents)
 		if item.TotalCents == nil {
@@ -233,7 +248,11 @@ func (in *input) projectFields(p *project) {
 	p.CodeLink = in.link("code_link", p.CodeLink, 500)
 	p.DifficultyLevel = in.optional("difficulty_level", p.DifficultyLevel, 50)
 	p.EstimatedTime = in.optional("estimated_time", p.EstimatedTime, 50)
+	was := p.License
 	p.License = in.license("license", p.License)
+	if l, _ := licenseOf(p.OriginLicense); l.ShareAlike && deref(p.OriginAuthor) != p.AuthorUsername && deref(was) == l.ID && deref(p.License) != l.ID {
+		in.add("license", "License must stay "+l.ID+", which asks that of every remix", "value_error")
+	}
 }
 
 const (

@@ -201,6 +201,7 @@ func (s *server) handler() http.Handler {
 	api("POST   /api/projects/{project}/unpublish", s.author("unpublish", s.switchStatus("draft", "Project unpublished")))
 	api("PUT    /api/projects/{project}/unpublish", s.author("unpublish", s.switchStatus("draft", "Project unpublished")))
 	transfer("GET /api/projects/{project}/download", s.visible(s.downloadProject))
+	transfer("POST /api/projects/{project}/remix", s.signedIn(s.postRemix))
 	api("GET    /api/tags", s.showTags)
 	api("GET    /api/licenses", s.showLicenses)
 	api("GET    /api/components/search", s.searchComponents)
