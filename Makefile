@@ -4,7 +4,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 URL ?= http://localhost:8000
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test cover build bench-takeover bench image clean
+.PHONY: help run demo test cover build bench-takeover bench load image clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,11 @@ bench: ## measure the storage and the pictures beside smbclient, cp and vipsthum
 	$(call need,command -v smbclient,smbclient)
 	$(call need,command -v vipsthumbnail,libvips-tools)
 	go test -run '^$$' -bench 'NAS|Local|Transfers|Pictures' -benchtime 3x -timeout 30m .
+
+load: ## measure requests per second beside bare handlers and pgbench
+	$(call need,$(has-postgres),postgresql)
+	$(call need,command -v wrk,wrk)
+	go test -run '^$$' -bench Load -benchtime 1x -timeout 30m .
 
 image: ## build the container image chatter:latest
 	docker build -t chatter:latest .
