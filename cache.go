@@ -8,6 +8,8 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"net/http"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -65,12 +67,18 @@ const (
 
 // readyAnswer is a 200 with JSON.
 type readyAnswer struct {
+	route  string
 	header http.Header // shared by all who get it
 	body   []byte
 	topics []topic
 	asOf   uint64
 	until  time.Time
-	route  string
+
+	// To send a project is a view of it. The answer has a number of views between body and rest:
+	// those that were written, and those that wait.
+	viewed  int // the project's id, or 0
+	written int
+	rest    []byte
 }
 
 func newCache() *cache {
@@ -95,7 +103,7 @@ func (c *cache) find(uri string, now time.Time) *readyAnswer {
 
 // keep stores an answer. When there is no room, arbitrary others go.
 func (c *cache) keep(uri string, a *readyAnswer, now time.Time) {
-	weight := func(uri string, a *readyAnswer) int { return len(uri) + len(a.body) + readyWeight }
+	weight := func(uri string, a *readyAnswer) int { return len(uri) + len(a.body) + len(a.rest) + readyWeight }
 	if weight(uri, a) > maxReady {
 		return
 	}
@@ -165,33 +173,62 @@ func (s *server) answerShared(w http.ResponseWriter, r *http.Request, v viewer, 
 	if err != nil {
 		return err
 	}
-	hash := sha256.Sum256(body)
-	a := &readyAnswer{body: append(body, '\n'), topics: topics, asOf: info.asOf, route: info.route, header: http.Header{
-		"Content-Type":  {"application/json"},
-		"Etag":          {`"` + hex.EncodeToString(hash[:8]) + `"`},
-		"Cache-Control": {"no-cache"},
-	}}
-	if total := w.Header()["X-Total-Count"]; total != nil {
-		a.header["X-Total-Count"] = total
+	a := &readyAnswer{route: info.route, body: append(body, '\n'), topics: topics, asOf: info.asOf, viewed: info.viewed}
+	h := w.Header()
+	h.Set("Content-Type", "application/json")
+	h.Set("Cache-Control", "no-cache")
+	if h.Get("ETag") == "" {
+		hash := sha256.Sum256(body)
+		h.Set("ETag", `"`+hex.EncodeToString(hash[:8])+`"`)
+	}
+	a.header = http.Header{}
+	for _, name := range []string{"Content-Type", "Cache-Control", "Etag", "X-Total-Count"} {
+		if values := h[name]; values != nil {
+			a.header[name] = values
+		}
+	}
+	waiting := 0
+	if a.viewed != 0 {
+		waiting = s.lateViews.waiting(a.viewed)
+		a.cutCount(waiting)
 	}
 	s.cache.keep(info.sharedURI, a, s.now())
-	a.write(w, r)
+	a.write(w, r, waiting)
 	return nil
 }
 
-// write sends the answer, or 304 to who has it already (RFC 9110 §13.1.2).
-func (a *readyAnswer) write(w http.ResponseWriter, r *http.Request) {
+// cutCount takes the number of views out of a project's answer, of which so
+// many wait to be written. No text in JSON holds an unescaped quote: the first
+// such name is the project's own.
+func (a *readyAnswer) cutCount(waiting int) {
+	const name = `"view_count":`
+	i := bytes.Index(a.body, []byte(name)) + len(name)
+	digits := bytes.IndexByte(a.body[i:], ',')
+	a.written, _ = strconv.Atoi(string(a.body[i : i+digits]))
+	a.written -= waiting
+	a.body, a.rest = a.body[:i], a.body[i+digits:]
+}
+
+// write sends the answer, or 304 to who has it already (RFC 9110 §13.1.2); the
+// tag of a project says nothing of its counts. waiting is how many views of it
+// have yet to be written.
+func (a *readyAnswer) write(w http.ResponseWriter, r *http.Request, waiting int) {
 	h := w.Header()
 	for name, values := range a.header {
 		h[name] = values
 	}
 	given := strings.Join(r.Header["If-None-Match"], ",")
-	if given == "*" || given != "" && strings.Contains(given, a.header["Etag"][0]) {
+	if a.viewed == 0 && (given == "*" || given != "" && strings.Contains(given, h["Etag"][0])) {
 		delete(h, "Content-Type")
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
-	_, _ = w.Write(a.body) // the client is gone if this fails
+	body := a.body
+	if a.viewed != 0 {
+		body = slices.Concat(a.body, strconv.AppendInt(nil, int64(a.written+waiting), 10), a.rest)
+	}
+	h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	_, _ = w.Write(body) // the client is gone if this fails
 }
 
 // ready answers from the cache who is not signed in. For what is not there it
@@ -205,7 +242,11 @@ func (s *server) ready(next http.Handler) http.Handler {
 		info := infoOf(r)
 		if a := s.cache.find(r.RequestURI, s.now()); a != nil {
 			info.route = a.route
-			a.write(w, r)
+			waiting := 0
+			if a.viewed != 0 {
+				waiting = s.lateViews.add(a.viewed)
+			}
+			a.write(w, r, waiting)
 			return
 		}
 		info.sharedURI, info.asOf = r.RequestURI, s.cache.clock.Load()
@@ -216,9 +257,11 @@ func (s *server) ready(next http.Handler) http.Handler {
 // changed says what a request has changed, after its commit and before its answer; of
 // a write that says nothing, noteChanges takes it that it changed everything.
 func (s *server) changed(r *http.Request, topics ...topic) {
-	infoOf(r).changed = true
+	info := infoOf(r)
+	info.changed = true
 	if len(topics) > 0 {
 		s.cache.changed(topics...)
+		info.asOf = s.cache.clock.Load() // what it reads next has seen its own change
 	}
 }
 

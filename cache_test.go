@@ -178,3 +178,42 @@ func TestOtherInstancesHearOfChanges(t *testing.T) {
 	st.exec(`select pg_terminate_backend(pid) from pg_stat_activity where query = 'listen chatter_changes' and datname = current_database()`)
 	wait(t, "the loss is noticed", func() bool { return !other.cache.heard.Load() })
 }
+
+// A project that is answered from the cache is viewed all the same: every answer
+// shows one view more, and all are written a moment later.
+func TestReadyProjects(t *testing.T) {
+	t.Parallel()
+	st := newSite(t)
+	alice, reader := st.member("alice"), st.visitor()
+	id := alice.post("/api/projects", map[string]any{"title": "Arm", "description": `It says "view_count":7, and more`}).want(http.StatusCreated).id()
+	path := fmt.Sprintf("/api/projects/%d", id)
+	alice.post(path+"/publish", nil).want(http.StatusOK)
+	views := func(p *person) int {
+		var shown struct {
+			ViewCount   int `json:"view_count"`
+			Description string
+		}
+		p.get(path).want(http.StatusOK).into(&shown)
+		same(t, "description", shown.Description, `It says "view_count":7, and more`)
+		return shown.ViewCount
+	}
+	for n := range 4 {
+		same(t, "views", views(reader), n+1)
+		same(t, "ready", st.isReady(path), true)
+	}
+	same(t, "views that its author sees", views(alice), 4)
+	same(t, "written so far", st.count(`select view_count from project`), 1)
+	if err := st.writeLateViews(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	same(t, "written", st.count(`select view_count from project`), 4)
+	same(t, "ready though its counts have changed", st.isReady(path), false)
+	same(t, "views afterwards", views(reader), 5)
+	same(t, "views of a member", views(st.member("bob")), 6)
+	same(t, "and of a stranger", views(reader), 7)
+	reader.get("/api/projects").want(http.StatusOK).shows(`"view_count":7`)
+	alice.post(path+"/unpublish", nil).want(http.StatusOK)
+	reader.get(path).detail(http.StatusForbidden, "Draft")
+	alice.delete(path).want(http.StatusNoContent)
+	reader.get(path).detail(http.StatusNotFound, "Project not found")
+}

@@ -106,6 +106,7 @@ type requestInfo struct {
 
 	sharedURI string // under which the answer may be kept for others, if it may
 	asOf      uint64 // the cache's clock when the request came
+	viewed    int    // the project that the answer is a view of
 	changed   bool   // the cache knows what the request has changed
 }
 

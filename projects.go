@@ -173,6 +173,7 @@ func (s *server) loadProject(r *http.Request) (project, error) {
 
 func (s *server) loadProjectByID(ctx context.Context, id int) (project, error) {
 	p, err := one[project](ctx, s.db, selectProject, id)
+	p.ViewCount += s.lateViews.waiting(id)
 	return p, orNotFound(err, "Project")
 }
 
@@ -404,7 +405,8 @@ func (s *server) showProject(w http.ResponseWriter, r *http.Request, v viewer, p
 		return err
 	}
 	w.Header().Set("ETag", p.etag())
-	return writeJSON(w, http.StatusOK, d)
+	infoOf(r).viewed = p.ID
+	return s.answerShared(w, r, v, d, projectTarget(p.ID).about("views", nil)...)
 }
 
 // countView counts a reader's view of a published project; its author is no
@@ -413,8 +415,17 @@ func (s *server) countView(r *http.Request, v viewer, p *project) error {
 	if !p.published() || p.AuthorID == v.ID || r.Method != http.MethodGet {
 		return nil
 	}
-	err := s.db.QueryRow(r.Context(), `update project set view_count = view_count + 1 where id = $1 returning view_count`, p.ID).Scan(&p.ViewCount)
-	return orNotFound(err, "Project")
+	view := &projectView{id: p.ID, views: 1}
+	err := s.projectViews.add(r.Context(), view)
+	s.changed(r, projectTarget(p.ID).about("views", nil)...)
+	if err == nil && view.count == 0 {
+		err = pgx.ErrNoRows
+	}
+	if err != nil {
+		return orNotFound(err, "Project")
+	}
+	p.ViewCount = view.count + s.lateViews.waiting(p.ID)
+	return nil
 }
 
 // dropProjects deletes projects with their likes and comments. It takes the

@@ -30,12 +30,15 @@ type server struct {
 	hasher    *hasher
 	bots      botList
 	banned    bannedWords
-	views     *group[loggedView]
 	cache     *cache
 	instance  string        // tells this process from others on the same database
 	decoding  chan struct{} // a place for each picture that is decoded
 	now       func() time.Time
 	log       *slog.Logger
+
+	views        *group[loggedView]
+	projectViews *group[*projectView]
+	lateViews    lateViews
 
 	errands       sync.WaitGroup // what later has under way
 	errandSlots   chan struct{}
@@ -58,8 +61,9 @@ func newServer(cfg config, db *pgxpool.Pool, st *storage, now func() time.Time, 
 		return nil, err
 	}
 	s := &server{cfg: cfg, db: db, storage: st, templates: templates, limiter: newLimiter(now, cfg.testing), hasher: h, banned: banned, bots: bots, now: now, log: log,
-		errandSlots: make(chan struct{}, maxErrands), decoding: make(chan struct{}, maxDecoding)}
-	s.views, s.cache, s.instance = newGroup(s.writeViews), newCache(), rand.Text()
+		errandSlots: make(chan struct{}, maxErrands), decoding: make(chan struct{}, maxDecoding),
+		cache: newCache(), instance: rand.Text()}
+	s.views, s.projectViews = newGroup(s.writeViews), newGroup(s.writeProjectViews)
 	return s, nil
 }
 

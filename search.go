@@ -185,7 +185,7 @@ func (s *server) showGallery(w http.ResponseWriter, r *http.Request, v viewer) e
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, g)
+	return s.answerShared(w, r, v, g, about("projects", ""))
 }
 
 // likePattern is a LIKE pattern that finds text anywhere.

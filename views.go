@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -104,6 +105,105 @@ func (s *server) writeViews(ctx context.Context, views []loggedView) error {
 		s.cache.changed(about("views", url))
 	}
 	return err
+}
+
+// projectView is so many readers' views of a project. count is what the project has
+// by then, set by writeProjectViews, or 0 when there is no such project.
+type projectView struct{ id, views, count int }
+
+// writeProjectViews counts views in the projects' rows, which it takes in the order
+// that everybody takes them in.
+func (s *server) writeProjectViews(ctx context.Context, views []*projectView) error {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.promptness)
+	defer cancel()
+	ids, numbers := make([]int, len(views)), make([]int, len(views))
+	for i, v := range views {
+		ids[i], numbers[i] = v.id, v.views
+	}
+	rows, err := s.db.Query(ctx, `
+		with viewed as (select id, sum(views) as views from unnest($1::int[], $2::int[]) v (id, views) group by id),
+		     held as (select id from project where id = any ($1) order by id for no key update)
+		update project p set view_count = p.view_count + views from viewed join held using (id) where p.id = viewed.id
+		returning p.id, p.view_count`, ids, numbers)
+	if err != nil {
+		return err
+	}
+	counts := map[int]int{}
+	var id, count int
+	_, err = pgx.ForEachRow(rows, []any{&id, &count}, func() error {
+		counts[id] = count
+		return nil
+	})
+	for _, v := range views {
+		v.count = counts[v.id]
+	}
+	return err
+}
+
+// lateViews are views of projects that were answered from the cache: they are
+// counted a second later, those of a project at once.
+type lateViews struct {
+	mu    sync.Mutex
+	views map[int]int // by the project's id
+}
+
+// add counts one more view of a project, and returns how many wait.
+func (l *lateViews) add(id int) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.views == nil {
+		l.views = map[int]int{}
+	}
+	l.views[id]++
+	return l.views[id]
+}
+
+// waiting is how many views of a project wait.
+func (l *lateViews) waiting(id int) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.views[id]
+}
+
+// countLateViews writes the views that wait, every second and at the end.
+func (s *server) countLateViews(ctx context.Context) {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	for ctx.Err() == nil {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+		}
+		if err := s.writeLateViews(context.WithoutCancel(ctx)); err != nil {
+			s.log.Warn("views of projects are not counted yet", "error", err)
+		}
+	}
+}
+
+func (s *server) writeLateViews(ctx context.Context) error {
+	s.lateViews.mu.Lock()
+	var late []*projectView
+	for id, views := range s.lateViews.views {
+		late = append(late, &projectView{id: id, views: views})
+	}
+	s.lateViews.mu.Unlock()
+	if len(late) == 0 {
+		return nil
+	}
+	if err := s.writeProjectViews(ctx, late); err != nil {
+		return err
+	}
+	// What shows a project adds the views that wait to those that are written: it
+	// must not count the same ones as both.
+	s.lateViews.mu.Lock()
+	defer s.lateViews.mu.Unlock()
+	for _, v := range late {
+		if s.lateViews.views[v.id] -= v.views; s.lateViews.views[v.id] == 0 {
+			delete(s.lateViews.views, v.id)
+		}
+		s.cache.changed(projectTarget(v.id).about("views", nil)...)
+	}
+	return nil
 }
 
 // visitorHash stands for a visitor where neither address nor user agent are
