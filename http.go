@@ -58,6 +58,8 @@ func publicError(err error) *httpError {
 		return known
 	case errors.As(err, &tooLarge):
 		return &httpError{status: http.StatusRequestEntityTooLarge, detail: fmt.Sprintf("The request is too large: at most %s are taken here", formatSize(tooLarge.Limit))}
+	case isAccountGone(err):
+		return publicError(errBadToken)
 	case isUnavailable(err):
 		return &httpError{status: http.StatusServiceUnavailable, detail: "The service is not available at the moment, please try again in a few seconds", retryAfter: 5}
 	}
@@ -76,6 +78,13 @@ func isUnavailable(err error) bool {
 	var netErr net.Error
 	return errors.As(err, &connectErr) || errors.As(err, &netErr) || errors.Is(err, context.DeadlineExceeded) ||
 		errors.Is(err, io.ErrUnexpectedEOF) || pgconn.SafeToRetry(err)
+}
+
+// isAccountGone reports whether err says that a row was to belong to an account
+// (SQLSTATE 23503): one that was deleted after the request had been let in.
+func isAccountGone(err error) bool {
+	var pgErr *pgconn.PgError
+	return errors.As(err, &pgErr) && pgErr.Code == "23503" && (strings.Contains(pgErr.ConstraintName, "user_id") || strings.Contains(pgErr.ConstraintName, "author_id"))
 }
 
 // violates reports whether err is a unique violation (SQLSTATE 23505), and of

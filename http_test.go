@@ -343,6 +343,7 @@ func TestDatabaseThatHangs(t *testing.T) {
 	})
 	v := st.visitor()
 	v.get("/api/projects").want(http.StatusOK)
+	st.cache.changed()
 	way.freeze(true)
 	var group sync.WaitGroup
 	for _, path := range []string{"/health", "/api/projects", "/interact/likes/a", "/", "/api/projects/1/images/1"} {
@@ -381,4 +382,20 @@ func TestOneConnectionIsEnough(t *testing.T) {
 		})
 	}
 	group.Wait()
+}
+
+// Whose account is deleted while a request of theirs is under way is no longer
+// signed in; that is no fault of the server.
+func TestAccountThatGoesMeanwhile(t *testing.T) {
+	t.Parallel()
+	st := newSite(t)
+	for _, sql := range []string{
+		`insert into "like" (url, user_id) values ('a', 999)`, `insert into comment (url, content, user_id) values ('a', 'b', 999)`,
+		`insert into project (title, description, author_id) values ('a', 'b', 999)`,
+	} {
+		_, err := st.db.Exec(t.Context(), sql)
+		same(t, sql, publicError(err).status, http.StatusUnauthorized)
+	}
+	_, err := st.db.Exec(t.Context(), `insert into project_tag (project_id, tag_name) values (999, 'a')`)
+	same(t, "another row that is missing", publicError(err).status, http.StatusInternalServerError)
 }
