@@ -4,7 +4,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 URL ?= http://localhost:8000
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test cover build bench-takeover bench load image clean
+.PHONY: help run demo test cover build bench-takeover bench load chaos image clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -65,6 +65,12 @@ load: ## measure requests per second beside bare handlers and pgbench
 	$(call need,$(has-postgres),postgresql)
 	$(call need,command -v wrk,wrk)
 	go test -run '^$$' -bench Load -benchtime 1x -timeout 30m .
+
+CHAOS ?= 100
+
+chaos: ## break what the server stands on while it is written to, and count what is lost
+	$(call need,$(has-postgres),postgresql)
+	CHAOS=$(CHAOS) go test -run '^TestChaos$$' -count=1 -v -timeout 60m .
 
 image: ## build the container image chatter:latest
 	docker build -t chatter:latest .

@@ -1,0 +1,409 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"mime/multipart"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// TestChaos breaks what the built program stands on while people write to it,
+// and then counts what was acknowledged against what is there. It takes minutes
+// and both cores, and so runs only for `make chaos`, with CHAOS as the number of
+// times that the server is killed.
+func TestChaos(t *testing.T) {
+	rounds, _ := strconv.Atoi(os.Getenv("CHAOS"))
+	if rounds == 0 {
+		t.Skip("make chaos runs this")
+	}
+	c := startChaos(t)
+	calm := func(d time.Duration) { time.Sleep(d) } // lets work pile up: there is nothing to wait for
+	for _, s := range []struct {
+		name   string
+		times  int
+		damage func() (mended time.Time)
+	}{
+		{"the server is killed (SIGKILL)", rounds, func() time.Time {
+			calm(100 * time.Millisecond)
+			c.kill(syscall.SIGKILL)
+			mended := time.Now()
+			c.start()
+			return mended
+		}},
+		{"the server is stopped (SIGTERM)", max(rounds/10, 1), func() time.Time {
+			calm(200 * time.Millisecond)
+			c.kill(syscall.SIGTERM)
+			mended := time.Now()
+			c.start()
+			return mended
+		}},
+		{"PostgreSQL is killed (SIGKILL)", max(rounds/10, 1), func() time.Time {
+			calm(300 * time.Millisecond)
+			begun := c.postgresBegan()
+			c.signalPostgres(syscall.SIGKILL)
+			wait(t, "PostgreSQL to be back", func() bool { now := c.postgresBegan(); return !now.IsZero() && now != begun })
+			return time.Now()
+		}},
+		{"all connections to PostgreSQL are cut", rounds, func() time.Time {
+			calm(50 * time.Millisecond)
+			_, _ = c.db.Exec(t.Context(), `select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and backend_type = 'client backend'`)
+			return time.Now()
+		}},
+		{"PostgreSQL has no connection left", 3, func() time.Time {
+			var held []net.Conn
+			for range 300 {
+				if conn, err := net.Dial("unix", c.cluster.socket+"/"+clusterSocket); err == nil {
+					held = append(held, conn)
+				}
+			}
+			calm(time.Second)
+			for _, conn := range held {
+				conn.Close()
+			}
+			return time.Now()
+		}},
+		{"PostgreSQL stands still (SIGSTOP)", 3, func() time.Time {
+			c.signalPostgres(syscall.SIGSTOP)
+			calm(3 * time.Second)
+			c.signalPostgres(syscall.SIGCONT)
+			return time.Now()
+		}},
+		{"2000 connections send a header a byte at a time", 1, func() time.Time {
+			var held []net.Conn
+			for range 2000 {
+				if conn, err := net.Dial("tcp", strings.TrimPrefix(c.url, "http://")); err == nil {
+					held = append(held, conn)
+					fmt.Fprint(conn, "GET / HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+				}
+			}
+			for range 20 {
+				for _, conn := range held {
+					fmt.Fprint(conn, "x")
+				}
+				calm(50 * time.Millisecond)
+			}
+			for _, conn := range held {
+				conn.Close()
+			}
+			return time.Now()
+		}},
+	} {
+		c.acknowledged.Store(0)
+		c.refused.Store(0)
+		stop := c.write(6)
+		var slowest time.Duration
+		for range s.times {
+			mended := s.damage()
+			wait(t, "the server to take a comment again", func() bool { return c.comment(c.people[0]) })
+			slowest = max(slowest, time.Since(mended))
+		}
+		stop()
+		t.Logf("%-50s × %-3d  acknowledged %6d, not %5d, lost %d, served again after at most %s", s.name, s.times, c.acknowledged.Load(), c.refused.Load(), c.lost(), slowest.Round(10*time.Millisecond))
+	}
+}
+
+// chaos is a server in a process of its own, its database, and what it has
+// acknowledged.
+type chaos struct {
+	t       *testing.T
+	dir     string
+	url     string
+	port    string
+	program *exec.Cmd
+	cluster *cluster
+	db      *pgxpool.Pool
+	people  []string // tokens
+	project int      // of the first one
+
+	acknowledged, refused atomic.Int64
+	mu                    sync.Mutex
+	written               []promise
+	views                 int
+}
+
+// promise is a write that was acknowledged: a query that counts it, and for an
+// upload its address and SHA-256.
+type promise struct {
+	sql  string
+	arg  any
+	path string
+	hash string
+}
+
+func startChaos(t *testing.T) *chaos {
+	dir, err := filepath.Abs("chaos-data")
+	if err == nil {
+		err = os.Mkdir(dir, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &chaos{t: t, dir: dir}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	build := exec.Command("go", "build", "-trimpath", "-o", filepath.Join(dir, "chatter"), ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	if c.cluster, err = startCluster(t.Context(), clusterOptions{dir: filepath.Join(dir, "postgres")}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.cluster.stop() })
+	if c.db, err = pgxpool.New(t.Context(), c.cluster.dsn()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.db.Close)
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, c.port, _ = net.SplitHostPort(free.Addr().String())
+	free.Close()
+	c.url = "http://127.0.0.1:" + c.port
+	c.start()
+	t.Cleanup(func() { c.kill(syscall.SIGTERM) })
+	for n := range 4 {
+		name := fmt.Sprint("person", n)
+		c.must("/accounts/register", "", map[string]any{"username": name, "firstname": name, "lastname": "", "email": name + "@example.com", "password": testPassword})
+		var signedIn struct {
+			AccessToken string `json:"access_token"`
+		}
+		_ = json.Unmarshal(c.must("/api/login", "", "username="+name+"&password="+testPassword), &signedIn)
+		c.people = append(c.people, signedIn.AccessToken)
+	}
+	var made struct{ ID int }
+	_ = json.Unmarshal(c.must("/api/projects", c.people[0], map[string]any{"title": "Chaos", "description": "Holds the files"}), &made)
+	c.project = made.ID
+	return c
+}
+
+// start starts the server and returns once the process runs.
+func (c *chaos) start() {
+	log, err := os.OpenFile(filepath.Join(c.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer log.Close()
+	c.program = exec.Command(filepath.Join(c.dir, "chatter"), "serve")
+	c.program.Dir, c.program.Stderr = c.dir, log
+	c.program.Env = append(os.Environ(), "DATA_DIR="+filepath.Join(c.dir, "data"), "DATABASE_URL="+c.cluster.dsn(), "HOST=127.0.0.1", "PORT="+c.port, "TESTING=true", "NEWCOMER_COMMENTS=0",
+		"MAX_PROJECTS=0", "MAX_UPLOADS=0", "UPLOAD_QUOTA_MB=0")
+	c.program.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := c.program.Start(); err != nil {
+		c.t.Fatal(err)
+	}
+	wait(c.t, "the server to listen", func() bool { _, err := c.send("GET", "/livez", "", nil, ""); return err == nil })
+}
+
+func (c *chaos) kill(signal syscall.Signal) {
+	_ = c.program.Process.Signal(signal)
+	_ = c.program.Wait()
+}
+
+func (c *chaos) signalPostgres(signal syscall.Signal) {
+	text, err := os.ReadFile(filepath.Join(c.dir, "postgres", clusterPidFile))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	first, _, _ := strings.Cut(string(text), "\n")
+	pid, err := strconv.Atoi(first)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	children, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%[1]d/children", pid))
+	if err := syscall.Kill(pid, signal); err != nil {
+		c.t.Fatal(err)
+	}
+	for _, child := range strings.Fields(string(children)) {
+		if pid, err := strconv.Atoi(child); err == nil && signal != syscall.SIGKILL {
+			_ = syscall.Kill(pid, signal)
+		}
+	}
+}
+
+// postgresBegan is when the PostgreSQL that answers was started, or zero.
+func (c *chaos) postgresBegan() (began time.Time) {
+	_ = c.db.QueryRow(c.t.Context(), `select pg_postmaster_start_time()`).Scan(&began)
+	return began
+}
+
+var chaosClient = &http.Client{Timeout: 15 * time.Second}
+
+// send returns the body of a 2xx, and an error for everything else.
+func (c *chaos) send(method, path, token string, body []byte, kind string) ([]byte, error) {
+	r, err := http.NewRequest(method, c.url+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("Content-Type", kind)
+	r.Header.Set("User-Agent", firefox)
+	if token != "" {
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
+	answer, err := chaosClient.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err == nil && answer.StatusCode >= 300 {
+		err = fmt.Errorf("%s: %s", answer.Status, text)
+		// Nothing but "come again" is an answer to a fault.
+		if answer.StatusCode != http.StatusServiceUnavailable || answer.Header.Get("Retry-After") == "" {
+			c.t.Errorf("%s %s answered %v", method, path, err)
+		}
+	}
+	return text, err
+}
+
+func (c *chaos) post(path, token string, body any) ([]byte, error) {
+	if form, is := body.(string); is {
+		return c.send("POST", path, token, []byte(form), "application/x-www-form-urlencoded")
+	}
+	text, err := json.Marshal(body)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return c.send("POST", path, token, text, "application/json")
+}
+
+func (c *chaos) must(path, token string, body any) []byte {
+	text, err := c.post(path, token, body)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return text
+}
+
+// keep notes a write that was acknowledged.
+func (c *chaos) keep(p promise, err error) bool {
+	if err != nil {
+		c.refused.Add(1)
+		return false
+	}
+	c.acknowledged.Add(1)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if p.sql == "" {
+		c.views++
+	} else {
+		c.written = append(c.written, p)
+	}
+	return true
+}
+
+var chaosNumber atomic.Int64
+
+func (c *chaos) comment(token string) bool {
+	text := fmt.Sprint("Comment ", chaosNumber.Add(1))
+	_, err := c.post("/interact/comment", token, map[string]any{"url": "chaos", "content": text})
+	return c.keep(promise{sql: `select count(*) from comment where content = $1`, arg: text}, err)
+}
+
+// write has so many writers do all kinds of writes until the returned function
+// is called.
+func (c *chaos) write(writers int) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var all sync.WaitGroup
+	for n := range writers {
+		token := c.people[n%len(c.people)]
+		all.Go(func() {
+			for k := 0; ctx.Err() == nil; k++ {
+				good := false
+				switch k % 5 {
+				case 0:
+					good = c.comment(token)
+				case 1:
+					page := fmt.Sprint("liked/", chaosNumber.Add(1))
+					_, err := c.post("/api/likes", token, map[string]any{"url": page})
+					good = c.keep(promise{sql: `select count(*) from "like" where url = $1`, arg: page}, err)
+				case 2:
+					_, err := c.post("/analytics/page-view", "", map[string]any{"url": "chaos"})
+					good = c.keep(promise{}, err)
+				case 3:
+					title := fmt.Sprint("Project ", chaosNumber.Add(1))
+					_, err := c.post("/api/projects", token, map[string]any{"title": title, "description": "Made in a storm"})
+					good = c.keep(promise{sql: `select count(*) from project where title = $1`, arg: title}, err)
+				case 4:
+					good = c.upload()
+				}
+				if !good {
+					time.Sleep(10 * time.Millisecond) // as a client that is told to come again
+				}
+			}
+		})
+	}
+	return func() {
+		cancel()
+		all.Wait()
+	}
+}
+
+func (c *chaos) upload() bool {
+	content := bytes.Repeat([]byte(fmt.Sprintf("line %d\n", chaosNumber.Add(1))), 5000)
+	var body bytes.Buffer
+	form := multipart.NewWriter(&body)
+	part, err := form.CreateFormFile("file", "chaos.txt")
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	_, _ = part.Write(content)
+	form.Close()
+	text, err := c.send("POST", fmt.Sprintf("/api/projects/%d/files", c.project), c.people[0], body.Bytes(), form.FormDataContentType())
+	var made struct{ ID int }
+	if err == nil {
+		err = json.Unmarshal(text, &made)
+	}
+	hash := sha256.Sum256(content)
+	return c.keep(promise{sql: `select count(*) from project_file where id = $1`, arg: made.ID,
+		path: fmt.Sprintf("/api/projects/%d/files/%d/download", c.project, made.ID), hash: hex.EncodeToString(hash[:])}, err)
+}
+
+// lost counts what was acknowledged and is not there, or there twice, and fails
+// the test for it.
+func (c *chaos) lost() (lost int) {
+	miss := func(format string, args ...any) {
+		lost++
+		c.t.Errorf(format, args...)
+	}
+	for _, p := range c.written {
+		var there int
+		if err := c.db.QueryRow(c.t.Context(), p.sql, p.arg).Scan(&there); err != nil || there != 1 {
+			miss("%s with %v is %d, %v", p.sql, p.arg, there, err)
+		}
+		if p.path == "" {
+			continue
+		}
+		content, err := c.send("GET", p.path, c.people[0], nil, "")
+		if hash := sha256.Sum256(content); err != nil || hex.EncodeToString(hash[:]) != p.hash {
+			miss("%s holds something else, %v", p.path, err)
+		}
+	}
+	var rows, counted int
+	if err := c.db.QueryRow(c.t.Context(), `select (select count(*) from pageview where url = 'chaos'), (select coalesce(sum(view_count), 0) from page_total where url = 'chaos')`).Scan(&rows, &counted); err != nil {
+		c.t.Fatal(err)
+	}
+	if rows < c.views || counted != rows {
+		miss("%d views were acknowledged, %d are there and %d are counted", c.views, rows, counted)
+	}
+	c.written = nil
+	return lost
+}
