@@ -47,6 +47,11 @@ type config struct {
 	maxUploads     int   // files, and pictures, in a project; 0: any number
 	logLevel       slog.Level
 	logJSON        bool
+	logFile        string // empty: stderr
+	logFileMax     int64  // bytes
+	logFiles       int    // older ones that are kept
+	allowedMetrics []netip.Prefix
+	drain          time.Duration // for which requests are still taken after the signal to stop
 
 	sessionIdle                                time.Duration // a session that nobody uses for this long is over
 	sessionMax                                 time.Duration // and every session after this
@@ -189,7 +194,14 @@ var settings = []setting{
 		}
 		var err error
 		c.publicURL, err = webAddress(v)
-		if u, _ := url.Parse(v); err == nil && c.production && u.Scheme == "http" && !isLoopback(u.Hostname()) {
+		if err != nil {
+			return err
+		}
+		u, err := url.Parse(c.publicURL)
+		if err == nil && u.Path != "" {
+			return errors.New("must have no path: the server takes a whole host name, such as https://chatter.example.com")
+		}
+		if err == nil && c.production && u.Scheme == "http" && !isLoopback(u.Hostname()) {
 			return errors.New("must start with https:// in production, since browsers send the sign-in cookies over TLS alone")
 		}
 		return err
@@ -217,18 +229,15 @@ var settings = []setting{
 		c.cookieDomain = v
 		return nil
 	}},
-	{"TRUSTED_PROXIES", "", "networks whose X-Forwarded-For counts, such as 10.0.0.0/8, separated by commas", func(c *config, v string) error {
-		for _, text := range splitList(v) {
-			prefix, err := netip.ParsePrefix(text)
-			if addr, addrErr := netip.ParseAddr(text); addrErr == nil {
-				prefix, err = netip.PrefixFrom(addr, addr.BitLen()), nil
-			}
-			if err != nil {
-				return fmt.Errorf("holds %q, which is no network such as 10.0.0.0/8", text)
-			}
-			c.trustedProxies = append(c.trustedProxies, prefix)
+	{"TRUSTED_PROXIES", "", "networks whose X-Forwarded-For counts, such as 10.0.0.0/8, separated by commas", func(c *config, v string) (err error) {
+		c.trustedProxies, err = networks(v)
+		return err
+	}},
+	{"ALLOWED_METRICS", "127.0.0.0/8,::1", "networks that may read /metrics and the details of /health, separated by commas; none: admins alone", func(c *config, v string) (err error) {
+		if v != "none" {
+			c.allowedMetrics, err = networks(v)
 		}
-		return nil
+		return err
 	}},
 	{"SMTP_HOST", "", "mail server that takes the letters; unset, they are written to $DATA_DIR/mail, in production not at all", (*config).setMailHost},
 	{"SMTP_PORT", "587", "port of the mail server", func(c *config, v string) error {
@@ -344,6 +353,49 @@ var settings = []setting{
 		c.logJSON = v == "json" || v == "" && c.production
 		return nil
 	}},
+	{"LOG_FILE", "", "file for the log (default stderr)", func(c *config, v string) error {
+		c.logFile = v
+		return nil
+	}},
+	{"LOG_FILE_MAX_MB", "50", "megabytes after which LOG_FILE is renamed to LOG_FILE.1, and a new one begun", func(c *config, v string) error {
+		n, err := strconv.Atoi(v)
+		if err != nil || n < 1 || n > 1e6 {
+			return errors.New("must be a number of megabytes from 1 to 1000000")
+		}
+		c.logFileMax = int64(n) << 20
+		return nil
+	}},
+	{"LOG_FILES", "5", "older log files that are kept", func(c *config, v string) error {
+		n, err := strconv.Atoi(v)
+		if err != nil || n < 0 || n > 1000 {
+			return errors.New("must be a number from 0 to 1000")
+		}
+		c.logFiles = n
+		return nil
+	}},
+	{"DRAIN_SECONDS", "0", "seconds in which requests are still taken after the signal to stop, while /readyz answers 503", func(c *config, v string) error {
+		n, err := strconv.Atoi(v)
+		if err != nil || n < 0 || n > 600 {
+			return errors.New("must be a number of seconds from 0 to 600")
+		}
+		c.drain = time.Duration(n) * time.Second
+		return nil
+	}},
+}
+
+// networks reads a list of networks and addresses.
+func networks(v string) (list []netip.Prefix, err error) {
+	for _, text := range splitList(v) {
+		prefix, err := netip.ParsePrefix(text)
+		if addr, addrErr := netip.ParseAddr(text); addrErr == nil {
+			prefix, err = netip.PrefixFrom(addr, addr.BitLen()), nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("holds %q, which is no network such as 10.0.0.0/8", text)
+		}
+		list = append(list, prefix)
+	}
+	return list, nil
 }
 
 // days reads a number of days, at least min.

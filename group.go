@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"fmt"
-	"runtime/debug"
 	"sync"
 )
 
@@ -57,11 +55,8 @@ func (g *group[T]) flush(ctx context.Context, b *batch[T]) {
 	g.next = nil
 	g.mu.Unlock()
 	defer func() {
-		if reason := recover(); reason != nil {
-			b.err = fmt.Errorf("panic in a group's write: %v\n%s", reason, debug.Stack())
-		}
 		<-g.turn
 		close(b.done)
 	}()
-	b.err = g.write(ctx, b.items)
+	b.err = guarded(func() error { return g.write(ctx, b.items) })
 }

@@ -2,21 +2,17 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"context"
-	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"html/template"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"path"
-	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -277,84 +273,6 @@ func (s *server) wrap(mux *http.ServeMux) http.Handler {
 	return s.observed(h)
 }
 
-// observed gives the request an id, recovers from panics and logs one line
-// when it is done.
-func (s *server) observed(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		started := time.Now()
-		info := &requestInfo{id: rand.Text()[:12], page: acceptsHTML(r)}
-		r = r.WithContext(context.WithValue(r.Context(), requestInfoKey{}, info))
-		rec := &recorder{ResponseWriter: w}
-		if r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodOptions {
-			rec.first = func(status int) { s.noteChanges(info, status) }
-		}
-		w.Header().Set("X-Request-Id", info.id)
-		defer func() {
-			reason := recover()
-			if reason != nil && reason != http.ErrAbortHandler {
-				info.err = fmt.Errorf("panic: %v\n%s", reason, debug.Stack())
-				if rec.status == 0 {
-					s.answerError(rec, r, info.err)
-					reason = nil
-				} else {
-					reason = http.ErrAbortHandler // the client has to see that the answer is not whole
-				}
-			}
-			s.logRequest(r, rec, info, time.Since(started))
-			if reason != nil {
-				panic(reason)
-			}
-		}()
-		next.ServeHTTP(rec, r)
-	})
-}
-
-func (s *server) logRequest(r *http.Request, rec *recorder, info *requestInfo, took time.Duration) {
-	level := slog.LevelInfo
-	attrs := []any{"method", r.Method, "path", r.URL.Path, "route", info.route, "status", cmp.Or(rec.status, http.StatusOK),
-		"bytes", rec.bytes, "took", took.Round(time.Microsecond), "address", s.clientAddr(r), "id", info.id}
-	if info.viewer.signedIn() {
-		attrs = append(attrs, "user", info.viewer.Username)
-	}
-	if info.err != nil {
-		level = slog.LevelError
-		attrs = append(attrs, "error", info.err)
-	}
-	s.log.Log(r.Context(), level, "request", attrs...)
-}
-
-// recorder notes the status and the size of an answer.
-type recorder struct {
-	http.ResponseWriter
-	first  func(status int) // if set, called before the answer begins
-	status int
-	bytes  int64
-}
-
-func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
-func (w *recorder) WriteHeader(status int) {
-	w.begin(status)
-	w.ResponseWriter.WriteHeader(status)
-}
-
-func (w *recorder) Write(p []byte) (int, error) {
-	w.begin(http.StatusOK)
-	n, err := w.ResponseWriter.Write(p)
-	w.bytes += int64(n)
-	return n, err
-}
-
-func (w *recorder) begin(status int) {
-	if w.status != 0 {
-		return
-	}
-	w.status = status
-	if w.first != nil {
-		w.first(status)
-	}
-}
-
 // secured sets the headers that browsers read as protection. No script and no
 // style but the server's own files; forms may go on to the sites that sign-in
 // returns to.
@@ -431,11 +349,7 @@ func isPlain(text string) bool {
 func (s *server) sameOrigin(next http.Handler) http.Handler {
 	protection := http.NewCrossOriginProtection()
 	for _, origin := range append([]string{s.cfg.publicURL}, s.cfg.allowedOrigins...) {
-		// Each was checked when the configuration was read. A public URL may
-		// have a path, which is no part of an origin.
-		if u, err := url.Parse(origin); err == nil {
-			_ = protection.AddTrustedOrigin(u.Scheme + "://" + u.Host)
-		}
+		_ = protection.AddTrustedOrigin(origin) // it was checked when the configuration was read
 	}
 	protection.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.answerError(w, r, fail(http.StatusForbidden, "This request comes from another site, which may not write here; its origin has to be in ALLOWED_ORIGINS"))
@@ -488,12 +402,9 @@ func (s *server) take(r *http.Request, lm limit) error {
 func (s *server) clientAddr(r *http.Request) netip.Addr {
 	remote, _ := netip.ParseAddrPort(r.RemoteAddr)
 	addr := remote.Addr().Unmap()
-	trusted := func(a netip.Addr) bool {
-		return slices.ContainsFunc(s.cfg.trustedProxies, func(p netip.Prefix) bool { return p.Contains(a) })
-	}
 	forwarded := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 	for _, text := range slices.Backward(forwarded) {
-		if !trusted(addr) {
+		if !s.isProxy(addr) {
 			break
 		}
 		next, err := netip.ParseAddr(strings.TrimSpace(text))
@@ -503,6 +414,12 @@ func (s *server) clientAddr(r *http.Request) netip.Addr {
 		addr = next.Unmap()
 	}
 	return addr
+}
+
+// isProxy reports whether what a request from addr says of where it comes from
+// is believed.
+func (s *server) isProxy(addr netip.Addr) bool {
+	return slices.ContainsFunc(s.cfg.trustedProxies, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
 // pageURLRoutes are the endpoints that end in the URL of a page, which is data

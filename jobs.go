@@ -11,9 +11,23 @@ import (
 func (s *server) work(ctx context.Context) {
 	var all sync.WaitGroup
 	for _, worker := range []func(context.Context){s.upkeep, s.deliverMail, s.watchStorage, s.countLateViews, s.tellChanges, s.hearChanges} {
-		all.Go(func() { worker(ctx) })
+		all.Go(func() { s.keepOn(ctx, worker) })
 	}
 	all.Wait()
+}
+
+// keepOn runs a worker until ctx ends, again when it panics.
+func (s *server) keepOn(ctx context.Context, worker func(context.Context)) {
+	for {
+		err := guarded(func() error { worker(ctx); return nil })
+		if err == nil {
+			return
+		}
+		s.log.Error("a worker failed and is started again", "error", err)
+		if pause(ctx, time.Second) != nil {
+			return
+		}
+	}
 }
 
 // maxErrands bounds what later has under way.
@@ -33,7 +47,7 @@ func (s *server) later(what string, do func(ctx context.Context) error) error {
 		defer s.errandsMayRun.RUnlock()
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		if err := do(ctx); err != nil {
+		if err := guarded(func() error { return do(ctx) }); err != nil {
 			s.log.Error(what, "error", err)
 		}
 	})
@@ -99,7 +113,7 @@ func (s *server) runWhenDue(ctx context.Context, j job) error {
 	var due bool
 	err = conn.QueryRow(ctx, `select coalesce((select ran_at <= $2 from job where name = $1), true)`, j.name, now.Add(-j.every)).Scan(&due)
 	if err == nil && due {
-		err = j.run(ctx)
+		err = guarded(func() error { return j.run(ctx) })
 		s.cache.changed()
 		if err == nil {
 			_, err = conn.Exec(ctx, `insert into job (name, ran_at) values ($1, $2) on conflict (name) do update set ran_at = excluded.ran_at`, j.name, now)

@@ -10,16 +10,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
-	"net/http"
 	"net/url"
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime/debug"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -28,7 +24,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	if err := run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, "chatter:", err)
 		os.Exit(1)
@@ -82,22 +78,23 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		}
 		return nil
 	case "version", "--version":
-		fmt.Fprintln(stdout, "chatter", version())
+		thisBuild().print(stdout)
 		return nil
 	}
-	getenv, err := withDotEnv(".env", getenv)
+	settingsNow := func() (func(string) string, error) { return withDotEnv(".env", getenv) }
+	lookup, err := settingsNow()
 	if err != nil {
 		return err
 	}
-	cfg, err := loadConfig(getenv)
+	cfg, err := loadConfig(lookup)
 	if err != nil {
 		return err
 	}
-	log := newLogger(cfg, stderr)
+	log := newLogger(cfg, stderr, cfg.logLevel)
 	base := append(args, "http://localhost:"+cfg.port)[0]
 	switch {
 	case command == "serve":
-		return serve(ctx, cfg, stdout, log)
+		return serve(ctx, cfg, settingsNow, stdout, stderr)
 	case command == "health":
 		return checkHealth(ctx, base, stdout)
 	case command == "demo" && cfg.production:
@@ -131,23 +128,6 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		})
 	}
 	return fmt.Errorf("unknown command %q; see: chatter help", strings.Join(append([]string{command}, args...), " "))
-}
-
-// version is the one the binary was built from: a tag, or the revision.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	return info.Main.Version
-}
-
-func newLogger(cfg config, w io.Writer) *slog.Logger {
-	options := &slog.HandlerOptions{Level: cfg.logLevel}
-	if cfg.logJSON {
-		return slog.New(slog.NewJSONHandler(w, options))
-	}
-	return slog.New(slog.NewTextHandler(w, options))
 }
 
 // withDatabase calls do with the address of a command's database. Beside a
@@ -211,119 +191,6 @@ func openMigrated(ctx context.Context, dsn string, log *slog.Logger) (*pgxpool.P
 	return db, nil
 }
 
-// serve runs the server until ctx ends, then lets the requests under way
-// finish.
-func serve(ctx context.Context, cfg config, stdout io.Writer, log *slog.Logger) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	st, err := openStorage(cfg, log)
-	if err != nil {
-		return err
-	}
-	listener, err := net.Listen("tcp", net.JoinHostPort(cfg.host, cfg.port))
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("PORT %s is in use by another program; stop it or set another PORT", cfg.port)
-	}
-	if err != nil {
-		return fmt.Errorf("HOST %s can't be listened on: %w", cfg.host, err)
-	}
-	defer listener.Close()
-
-	dsn, database := cfg.databaseURL, redact(cfg.databaseURL)
-	if dsn == "" {
-		dir := filepath.Join(cfg.dataDir, "postgres")
-		own, err := startCluster(ctx, clusterOptions{dir: dir, log: log})
-		if err != nil {
-			return err
-		}
-		defer func() {
-			if err := own.stop(); err != nil {
-				log.Error("stopping PostgreSQL", "error", err)
-			}
-		}()
-		go func() {
-			select {
-			case err := <-own.failed():
-				cancel(fmt.Errorf("PostgreSQL died and can't be started again: %w", err))
-			case <-ctx.Done():
-			}
-		}()
-		dsn, database = own.dsn(), "its own PostgreSQL in "+dir
-	}
-	db, err := openMigrated(ctx, dsn, log)
-	if err != nil {
-		return err
-	}
-	defer db.Close()
-	s, err := newServer(cfg, db, st, time.Now, newHasher(19456, 2), log)
-	if err != nil {
-		return err
-	}
-	if err := s.announce(ctx, listener.Addr(), database, stdout); err != nil {
-		return err
-	}
-	var working sync.WaitGroup
-	working.Go(func() { s.work(ctx) })
-	defer func() {
-		cancel(nil)
-		working.Wait()
-		s.errands.Wait()
-	}()
-	return s.listen(ctx, listener)
-}
-
-// listen answers requests until ctx ends; those under way then have 20 seconds.
-func (s *server) listen(ctx context.Context, listener net.Listener) error {
-	web := &http.Server{
-		Handler:           s.handler(),
-		ReadHeaderTimeout: 10 * time.Second,
-		ReadTimeout:       30 * time.Second,
-		WriteTimeout:      60 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
-	}
-	drained := make(chan error, 1)
-	go func() {
-		<-ctx.Done()
-		s.log.Info("stopping; requests under way are finished first")
-		patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
-		defer cancel()
-		drained <- errors.Join(web.Shutdown(patience), web.Close())
-	}()
-	if err := web.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	if err := <-drained; err != nil {
-		return fmt.Errorf("some requests did not finish in time: %w", err)
-	}
-	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
-		return cause
-	}
-	return nil
-}
-
-// announce prints what an operator wants to know at the start, and logs the
-// settings in force, without secrets.
-func (s *server) announce(ctx context.Context, addr net.Addr, database string, stdout io.Writer) error {
-	var admins int
-	if err := s.db.QueryRow(ctx, `select count(*) from "user" where type = 1 and status = 'active'`).Scan(&admins); err != nil {
-		return err
-	}
-	s.log.Info("started", "version", version(), "address", addr.String(), "production", s.cfg.production, "public_url", s.cfg.publicURL,
-		"site_url", s.cfg.siteURL, "database", database, "uploads", s.cfg.uploadDir, "nas", s.cfg.nas.host, "allowed_origins", s.cfg.allowedOrigins,
-		"trusted_proxies", s.cfg.trustedProxies, "cookie_domain", s.cfg.cookieDomain, "mail", s.cfg.mailRoute(), "rate_limits", !s.cfg.testing)
-	storage := s.cfg.uploadDir
-	if s.storage.nas != nil {
-		storage = fmt.Sprintf("%s on %s, and %s while it is away", s.cfg.nas.share, s.cfg.nas.host, storage)
-	}
-	fmt.Fprintf(stdout, "Chatter listens on %s\n  database: %s\n  storage:  %s\n  mail:     %s\n", s.cfg.publicURL, database, storage, s.cfg.mailRoute())
-	if admins == 0 {
-		fmt.Fprintf(stdout, "  No admin yet; make one with: %s admin create NAME EMAIL\n", os.Args[0])
-	}
-	return nil
-}
-
 // redact names a database by what is no secret of its address.
 func redact(dsn string) string {
 	cfg, err := pgxpool.ParseConfig(dsn)
@@ -332,30 +199,6 @@ func redact(dsn string) string {
 	}
 	c := cfg.ConnConfig
 	return fmt.Sprintf("%s on %s:%d as %s", c.Database, c.Host, c.Port, c.User)
-}
-
-// checkHealth asks the server at base whether it is well.
-func checkHealth(ctx context.Context, base string, stdout io.Writer) error {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(base, "/")+"/health", nil)
-	if err != nil {
-		return err
-	}
-	answer, err := http.DefaultClient.Do(r)
-	if err != nil {
-		return fmt.Errorf("the server does not answer: %w", err)
-	}
-	defer answer.Body.Close()
-	text, err := io.ReadAll(io.LimitReader(answer.Body, 1<<20))
-	if err != nil {
-		return err
-	}
-	fmt.Fprint(stdout, string(text))
-	if answer.StatusCode != http.StatusOK {
-		return fmt.Errorf("the server is not well: %s", answer.Status)
-	}
-	return nil
 }
 
 // adminCommand is `chatter admin …`.

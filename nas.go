@@ -192,7 +192,7 @@ func (n *nas) on(ctx context.Context, session *nasSession, do nasCall) error {
 	})
 	done := make(chan error, 1)
 	go func() {
-		err := do(session, func() { stall.Reset(n.patience) })
+		err := guarded(func() error { return do(session, func() { stall.Reset(n.patience) }) })
 		stall.Stop()
 		n.mu.Lock()
 		session.calls--

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"html/template"
@@ -35,6 +36,11 @@ type server struct {
 	decoding  chan struct{} // a place for each picture that is decoded
 	now       func() time.Time
 	log       *slog.Logger
+	level     *levelSwitch // of log
+
+	started    time.Time
+	draining   atomic.Bool // the server stops
+	migrations []string    // the versions that the database should have
 
 	views        *group[loggedView]
 	projectViews *group[*projectView]
@@ -60,9 +66,16 @@ func newServer(cfg config, db *pgxpool.Pool, st *storage, now func() time.Time, 
 	if err != nil {
 		return nil, err
 	}
+	migrations, err := loadMigrations(sqlFiles)
+	if err != nil {
+		return nil, err
+	}
 	s := &server{cfg: cfg, db: db, storage: st, templates: templates, limiter: newLimiter(now, cfg.testing), hasher: h, banned: banned, bots: bots, now: now, log: log,
 		errandSlots: make(chan struct{}, maxErrands), decoding: make(chan struct{}, maxDecoding),
-		cache: newCache(), instance: rand.Text()}
+		cache: newCache(), instance: rand.Text(), level: newLevelSwitch(cfg.logLevel, now), started: time.Now()}
+	for _, m := range migrations {
+		s.migrations = append(s.migrations, m.version)
+	}
 	s.views, s.projectViews = newGroup(s.writeViews), newGroup(s.writeProjectViews)
 	return s, nil
 }
@@ -256,8 +269,9 @@ func (s *server) handler() http.Handler {
 
 	// Health
 	api("GET    /health", s.health)
-	api("GET    /livez", s.alive)
-	api("GET    /readyz", s.health)
+	api("GET    /livez", s.isAlive)
+	api("GET    /readyz", s.isReady)
+	api("POST   /api/admin/log-level", s.admin(s.postLogLevel))
 	return s.wrap(mux)
 }
 
@@ -295,35 +309,4 @@ func urlField(in *input) target { return pageTarget(in.pageURL("url")) }
 // date; here they always are.
 func (s *server) refreshed(w http.ResponseWriter, r *http.Request, v viewer) error {
 	return writeJSON(w, http.StatusOK, message{"The counts are up to date"})
-}
-
-// health answers whether the server can do its work.
-func (s *server) health(w http.ResponseWriter, r *http.Request) error {
-	type state struct {
-		Status   string        `json:"status"`
-		Service  string        `json:"service"`
-		Detail   string        `json:"detail,omitempty"`
-		Database string        `json:"database"`
-		Storage  *storageState `json:"storage,omitempty"` // for admins
-	}
-	w.Header().Set("Cache-Control", "no-store")
-	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
-	defer cancel()
-	if err := s.db.Ping(ctx); err != nil {
-		infoOf(r).err = err
-		w.Header().Set("Retry-After", "5")
-		return writeJSON(w, http.StatusServiceUnavailable, state{"unhealthy", "chatter", "The database does not answer", "unavailable", nil})
-	}
-	well := state{Status: "healthy", Service: "chatter", Database: "ok"}
-	if v, err := s.viewerOf(w, r.WithContext(ctx)); err == nil && v.Admin {
-		if st, err := s.storageState(ctx); err == nil {
-			well.Storage = &st
-		}
-	}
-	return writeJSON(w, http.StatusOK, well)
-}
-
-// alive answers as long as the process does.
-func (s *server) alive(w http.ResponseWriter, r *http.Request) error {
-	return writeJSON(w, http.StatusOK, message{"alive"})
 }

@@ -145,7 +145,7 @@ func TestCommandLine(t *testing.T) {
 	}
 	out.Reset()
 	err := run(t.Context(), []string{"version"}, env(), &out, &out)
-	same(t, "version", err == nil && strings.HasPrefix(out.String(), "chatter "), true)
+	same(t, "version", err == nil && strings.HasPrefix(out.String(), "chatter ") && strings.Contains(out.String(), "built with go1."), true)
 	dir := t.TempDir()
 	err = run(t.Context(), []string{"dance"}, env("DATA_DIR", dir), &out, &out)
 	same(t, "unknown command", err != nil && strings.Contains(err.Error(), `unknown command "dance"; see: chatter help`), true)

@@ -80,7 +80,7 @@ func (s *server) refund(ctx context.Context, a attempt) error {
 // done after the answer: its time must not tell whether the account exists.
 func (s *server) failed(account signInAccount, failures int, c client, err error) error {
 	// What was typed for a name is often the password.
-	s.log.Warn("sign-in failed", "user", account.Username, "address", c.address, "failures", failures)
+	s.log.Warn("sign-in failed", "user_id", account.ID, "address", c.address, "failures", failures)
 	if failures < freeFailures {
 		return err
 	}

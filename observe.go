@@ -1,0 +1,139 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"regexp"
+	"runtime"
+	"runtime/debug"
+	"time"
+)
+
+// observed gives the request an id, recovers from panics, counts, and logs one
+// line when it is done.
+func (s *server) observed(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		started := time.Now()
+		info := &requestInfo{id: s.requestID(r), page: acceptsHTML(r)}
+		r = r.WithContext(context.WithValue(r.Context(), requestInfoKey{}, info))
+		rec := &recorder{ResponseWriter: w}
+		if r.Method != http.MethodGet && r.Method != http.MethodHead && r.Method != http.MethodOptions {
+			rec.first = func(status int) { s.noteChanges(info, status) }
+		}
+		w.Header().Set("X-Request-Id", info.id)
+		if s.draining.Load() {
+			w.Header().Set("Connection", "close") // the next request goes to another server
+		}
+		defer func() {
+			reason := recover()
+			if reason != nil && reason != http.ErrAbortHandler {
+				info.err = caught(reason)
+				if rec.status == 0 {
+					s.answerError(rec, r, info.err)
+					reason = nil
+				} else {
+					reason = http.ErrAbortHandler // the client has to see that the answer is not whole
+				}
+			}
+			s.logRequest(r, rec, info, time.Since(started))
+			if reason != nil {
+				panic(reason)
+			}
+		}()
+		next.ServeHTTP(rec, r)
+	})
+}
+
+var isRequestID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`).MatchString
+
+// requestID is the id that a trusted proxy has given the request, or a new one.
+func (s *server) requestID(r *http.Request) string {
+	remote, _ := netip.ParseAddrPort(r.RemoteAddr)
+	if id := r.Header.Get("X-Request-Id"); isRequestID(id) && s.isProxy(remote.Addr().Unmap()) {
+		return id
+	}
+	return rand.Text()[:12]
+}
+
+// logRequest writes the line of a request. The query is no part of it, because
+// links bring their secrets there.
+func (s *server) logRequest(r *http.Request, rec *recorder, info *requestInfo, took time.Duration) {
+	level := slog.LevelInfo
+	attrs := []any{"method", r.Method, "path", r.URL.Path, "route", info.route, "status", cmp.Or(rec.status, http.StatusOK),
+		"bytes", rec.bytes, "duration_ms", milliseconds(took), "address", s.clientAddr(r), "request_id", info.id}
+	if info.viewer.signedIn() {
+		attrs = append(attrs, "user_id", info.viewer.ID)
+	}
+	if info.err != nil {
+		level = slog.LevelError
+		attrs = append(attrs, "error", info.err)
+	}
+	s.log.Log(r.Context(), level, "request", attrs...)
+}
+
+// milliseconds is d as logs and answers give it, exact to a microsecond.
+func milliseconds(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
+
+// recorder notes the status and the size of an answer.
+type recorder struct {
+	http.ResponseWriter
+	first  func(status int) // if set, called before the answer begins
+	status int
+	bytes  int64
+}
+
+func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+func (w *recorder) WriteHeader(status int) {
+	w.begin(status)
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *recorder) Write(p []byte) (int, error) {
+	w.begin(http.StatusOK)
+	n, err := w.ResponseWriter.Write(p)
+	w.bytes += int64(n)
+	return n, err
+}
+
+func (w *recorder) begin(status int) {
+	if w.status != 0 {
+		return
+	}
+	w.status = status
+	if w.first != nil {
+		w.first(status)
+	}
+}
+
+// panicError is a panic that was caught.
+type panicError struct {
+	reason  any
+	stack   []byte
+	callers []uintptr // innermost first
+}
+
+// caught makes an error of what recover returned, in the deferred function
+// that called it.
+func caught(reason any) error {
+	callers := make([]uintptr, 64)
+	return &panicError{reason, debug.Stack(), callers[:runtime.Callers(2, callers)]}
+}
+
+func (e *panicError) Error() string { return fmt.Sprintf("panic: %v\n%s", e.reason, e.stack) }
+
+// guarded runs do, and makes an error of its panic: a goroutine that panics
+// would end the process.
+func guarded(do func() error) (err error) {
+	defer func() {
+		if reason := recover(); reason != nil {
+			err = caught(reason)
+		}
+	}()
+	return do()
+}

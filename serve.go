@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// serve runs the server until ctx ends, then lets the requests under way
+// finish. getenv is read again on SIGHUP.
+func serve(ctx context.Context, cfg config, getenv func() (func(string) string, error), stdout, stderr io.Writer) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	logs, err := openLogs(cfg, stderr)
+	if err != nil {
+		return err
+	}
+	defer logs.close()
+	log := logs.Logger
+	if cfg.production || cfg.logFile != "" { // else a terminal that is closed ends the server
+		hangups := make(chan os.Signal, 1)
+		signal.Notify(hangups, syscall.SIGHUP)
+		defer signal.Stop(hangups)
+		go func() {
+			for {
+				select {
+				case <-hangups:
+					logs.reload(getenv)
+				case <-ctx.Done():
+					return
+				}
+			}
+		}()
+	}
+	st, err := openStorage(cfg, log)
+	if err != nil {
+		return err
+	}
+	listener, err := net.Listen("tcp", net.JoinHostPort(cfg.host, cfg.port))
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return fmt.Errorf("PORT %s is in use by another program; stop it or set another PORT", cfg.port)
+	}
+	if err != nil {
+		return fmt.Errorf("HOST %s can't be listened on: %w", cfg.host, err)
+	}
+	defer listener.Close()
+
+	dsn, database := cfg.databaseURL, redact(cfg.databaseURL)
+	if dsn == "" {
+		dir := filepath.Join(cfg.dataDir, "postgres")
+		own, err := startCluster(ctx, clusterOptions{dir: dir, log: log})
+		if err != nil {
+			return err
+		}
+		defer func() {
+			if err := own.stop(); err != nil {
+				log.Error("stopping PostgreSQL", "error", err)
+			}
+		}()
+		go func() {
+			select {
+			case err := <-own.failed():
+				cancel(fmt.Errorf("PostgreSQL died and can't be started again: %w", err))
+			case <-ctx.Done():
+			}
+		}()
+		dsn, database = own.dsn(), "its own PostgreSQL in "+dir
+	}
+	db, err := openMigrated(ctx, dsn, log)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	s, err := newServer(cfg, db, st, time.Now, newHasher(19456, 2), log)
+	if err != nil {
+		return err
+	}
+	s.level = logs.level
+	if err := s.announce(ctx, listener.Addr(), database, stdout); err != nil {
+		return err
+	}
+	// What is done beside the requests goes on until the last of them is
+	// answered: those who are served while the server drains rely on it.
+	beside, end := context.WithCancel(context.WithoutCancel(ctx))
+	var working sync.WaitGroup
+	working.Go(func() { s.work(beside) })
+	defer func() {
+		end()
+		working.Wait()
+		s.errands.Wait()
+	}()
+	return s.listen(ctx, listener)
+}
+
+// listen answers requests until ctx ends. Then /readyz says that no more are
+// wanted, those that come in the next DRAIN_SECONDS are answered all the same,
+// and those under way after it have 20 seconds.
+func (s *server) listen(ctx context.Context, listener net.Listener) error {
+	web := &http.Server{
+		Handler:           s.handler(),
+		ReadHeaderTimeout: 10 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      60 * time.Second,
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    64 << 10,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
+	}
+	drained := make(chan error, 1)
+	go func() {
+		<-ctx.Done()
+		s.draining.Store(true)
+		s.log.Info("stopping; requests under way are finished first", "drain", s.cfg.drain)
+		if errors.Is(context.Cause(ctx), context.Canceled) {
+			time.Sleep(s.cfg.drain)
+		}
+		patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
+		defer cancel()
+		drained <- errors.Join(web.Shutdown(patience), web.Close())
+	}()
+	if err := web.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	if err := <-drained; err != nil {
+		return fmt.Errorf("some requests did not finish in time: %w", err)
+	}
+	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
+		return cause
+	}
+	return nil
+}
+
+// announce prints what an operator wants to know at the start, and logs the
+// settings in force, without secrets.
+func (s *server) announce(ctx context.Context, addr net.Addr, database string, stdout io.Writer) error {
+	var admins int
+	if err := s.db.QueryRow(ctx, `select count(*) from "user" where type = 1 and status = 'active'`).Scan(&admins); err != nil {
+		return err
+	}
+	s.log.Info("started", "version", thisBuild().Version, "address", addr.String(), "production", s.cfg.production, "public_url", s.cfg.publicURL,
+		"site_url", s.cfg.siteURL, "database", database, "uploads", s.cfg.uploadDir, "nas", s.cfg.nas.host, "allowed_origins", s.cfg.allowedOrigins,
+		"trusted_proxies", s.cfg.trustedProxies, "cookie_domain", s.cfg.cookieDomain, "mail", s.cfg.mailRoute(), "rate_limits", !s.cfg.testing)
+	storage := s.cfg.uploadDir
+	if s.storage.nas != nil {
+		storage = fmt.Sprintf("%s on %s, and %s while it is away", s.cfg.nas.share, s.cfg.nas.host, storage)
+	}
+	fmt.Fprintf(stdout, "Chatter listens on %s\n  database: %s\n  storage:  %s\n  mail:     %s\n", s.cfg.publicURL, database, storage, s.cfg.mailRoute())
+	if admins == 0 {
+		fmt.Fprintf(stdout, "  No admin yet; make one with: %s admin create NAME EMAIL\n", os.Args[0])
+	}
+	return nil
+}
