@@ -58,9 +58,6 @@ type section struct {
 	Count       int
 }
 
-// advice is something that would make a project better, and where to do it.
-type advice struct{ Text, Section string }
-
 // Form is the form of a row of a section; with no row, the one that adds.
 func (e editorPage) Form(section string, id int, row any) formState {
 	return e.sent.or(formID(section, id), formValues(row))
@@ -82,26 +79,6 @@ func formID(section string, id int) string {
 		return section + "-new"
 	}
 	return fmt.Sprintf("%s-%d", section, id)
-}
-
-// adviceFor lists what is missing for a project that others can rebuild.
-func adviceFor(d projectDetail) (list []advice) {
-	for _, one := range []struct {
-		missing bool
-		advice
-	}{
-		{len(d.Images) == 0, advice{"Add a picture: it shows at a glance what this is.", "images"}},
-		{len(d.Steps) == 0, advice{"Write the steps, so that others can build it too.", "steps"}},
-		{len(d.BillOfMaterials)+len(d.Components) == 0, advice{"List the parts that one has to get.", "bom"}},
-		{len(d.Tags) == 0, advice{"Add a few tags, by which people will find it.", "basics"}},
-		{len([]rune(d.Description)) < 80, advice{"Describe in two or three sentences what it does and whom it is for.", "basics"}},
-		{d.DifficultyLevel == nil || d.EstimatedTime == nil, advice{"Say how difficult it is and how long it takes.", "basics"}},
-	} {
-		if one.missing {
-			list = append(list, one.advice)
-		}
-	}
-	return list
 }
 
 // showEditor answers the page on which the author changes a project.

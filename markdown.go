@@ -462,6 +462,9 @@ const (
 	linkEndMark
 	imageMark    // html, the tag up to alt's value, which is the plain text between this and the end
 	imageEndMark // html, the tag from there on
+
+	outsideMark    // html, the start tag of a link, and text; inside, plain text, and inside of another link no tags
+	outsideEndMark // html, its end tag
 )
 
 // inlineMark says what is written instead of src[at:end]. Marks don't overlap.
@@ -507,7 +510,7 @@ func (w *markdownWriter) inline(src string) {
 		w.print(html.EscapeString(p.src[at:m.at]))
 		at = m.end
 		text := html.EscapeString(m.text)
-		if m.kind == imageEndMark {
+		if m.kind == imageEndMark || m.kind == outsideEndMark {
 			images--
 		}
 		switch {
@@ -515,7 +518,7 @@ func (w *markdownWriter) inline(src string) {
 			w.print(text)
 		case m.kind == codeMark:
 			w.print("<code>", text, "</code>")
-		case m.kind == autolinkMark && linked:
+		case (m.kind == autolinkMark || m.kind == outsideMark || m.kind == outsideEndMark) && linked:
 			w.print(text)
 		case m.kind == autolinkMark:
 			w.print(m.html, text, "</a>")
@@ -523,7 +526,7 @@ func (w *markdownWriter) inline(src string) {
 			w.print(m.html, text)
 			linked = m.kind == linkMark || linked && m.kind != linkEndMark
 		}
-		if m.kind == imageMark {
+		if m.kind == imageMark || m.kind == outsideMark {
 			images++
 		}
 	}
@@ -738,12 +741,23 @@ func (p *inlineParser) closeBracket(i int) int {
 		title = ` title="` + html.EscapeString(unescapeMarkdown(m[3][1:len(m[3])-1])) + `"`
 	}
 	if b.image {
-		src, _, ok := markdownURL(destination, "http", "https")
+		src, external, ok := markdownURL(destination, "http", "https")
 		if !ok {
 			return i + 1
 		}
-		p.mark(b.at, b.at+2, imageMark, `<img src="`+src+`" alt="`, "")
-		p.mark(i, end, imageEndMark, `"`+title+` loading="lazy">`, "")
+		if external {
+			// No page here loads other sites' pictures, which would tell them who reads it.
+			text := ""
+			if strings.Trim(p.src[b.at+2:i], whiteSpace) == "" {
+				text = "Picture on " + hostOf(destination)
+			}
+			tag, _ := linkTag(destination, title)
+			p.mark(b.at, b.at+2, outsideMark, tag, text)
+			p.mark(i, end, outsideEndMark, "</a>", "")
+		} else {
+			p.mark(b.at, b.at+2, imageMark, `<img src="`+src+`" alt="`, "")
+			p.mark(i, end, imageEndMark, `"`+title+` loading="lazy">`, "")
+		}
 	} else {
 		tag, ok := linkTag(destination, title)
 		if !ok {

@@ -101,6 +101,9 @@ func (s *server) addPages(page, slowPage func(pattern string, h handler)) {
 	page("GET    /admin/moderation", s.admin(s.showQueue))
 	page("POST   /admin/moderation/{id}/{act}", s.admin(s.sendAct))
 
+	slowPage("GET /robots.txt", s.showRobots)
+	slowPage("GET /sitemap.xml", s.showSitemap)
+	slowPage("GET /sitemaps/{file}", s.showSitemapPart)
 	page("GET    /static/{file}", s.serveStatic)
 	page("GET    /favicon.ico", s.serveStatic)
 }

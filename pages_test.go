@@ -101,7 +101,7 @@ func TestFromRegisteringToAPublishedProject(t *testing.T) {
 	bob.page(reader).want(200).shows("Robot arm", "And more.", "A rainy day", "Beginner", "3 hours", "code.example.com", "Servo", "10.00", "22.50", "1 unpriced part",
 		"PCA9685", "set to 50 Hz", "https://chips.example.com/pca.pdf", "Craft knife", "Hot glue", "Glue it well.", "arm.ino", "14 bytes", "The gripper", "Seen from the left",
 		`href="/projects?tag=cardboard"`, `<meta property="og:title" content="Robot arm">`, `<meta property="og:image" content="`+st.cfg.publicURL, "Download ZIP", "1 view").
-		hides("Publish", `href="`+editor+`"`)
+		hides(">Publish<", `href="`+editor+`"`)
 	steps := string(bob.page(reader).body)
 	if strings.Index(steps, "Glue well") > strings.Index(steps, "Cut it.") {
 		t.Error("the step that was moved up is not the first")

@@ -79,8 +79,9 @@ type projectDetail struct {
 	Images          []projectImage     `json:"images"`
 	Links           []link             `json:"links"`
 	ToolsMaterials  []tool             `json:"tools_materials"`
-	Origin          *origin            `json:"origin"`  // of a remix
-	Remixes         []relatedProject   `json:"remixes"` // the published ones
+	Origin          *origin            `json:"origin"`          // of a remix
+	Remixes         []relatedProject   `json:"remixes"`         // the published ones
+	Advice          []advice           `json:"advice,omitzero"` // what a draft lacks
 }
 
 type tag struct {
@@ -219,6 +220,9 @@ func (s *server) loadDetail(ctx context.Context, p project) (projectDetail, erro
 	}
 	for i := range d.Steps {
 		d.Steps[i].Images = picked(d.Images, d.Steps[i].ImageIDs)
+	}
+	if !d.IsPublished {
+		d.Advice = adviceFor(d)
 	}
 	if p.PrimaryImageID != nil {
 		d.PrimaryImageURL = ptr(s.imageURL(p.ID, *p.PrimaryImageID))

@@ -5,7 +5,9 @@ import (
 	"crypto/rand"
 	"embed"
 	"log/slog"
+	"maps"
 	"net/http"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -54,7 +56,12 @@ type server struct {
 // newServer puts the parts together; now and h are its clock and its password
 // hash.
 func newServer(cfg config, db *pgxpool.Pool, st *storage, now func() time.Time, h *hasher, log *slog.Logger) (*server, error) {
-	templates, err := loadTemplates(templateFuncs)
+	funcs := maps.Clone(templateFuncs)
+	// Pictures of this server that are named in full are no other site's.
+	funcs["markdown"] = func(source string) template.HTML {
+		return renderMarkdown(strings.ReplaceAll(source, "]("+cfg.publicURL+"/", "](/"))
+	}
+	templates, err := loadTemplates(funcs)
 	if err != nil {
 		return nil, err
 	}
