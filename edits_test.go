@@ -211,7 +211,9 @@ func TestLimits(t *testing.T) {
 		return alice.post(path+"/images", form().file("image", "a.png", picture(t, "png", 4, 4)))
 	})
 	same(t, "nothing is left of the others", st.stored(), st.count(`select count(*) from media_file`))
-	atOnce(1, func(i int) *answer { return alice.post("/api/projects", map[string]any{"title": "T", "description": "D"}) })
+	atOnce(1, func(i int) *answer {
+		return alice.post("/api/projects", map[string]any{"title": "T", "description": "D"})
+	})
 	alice.post("/api/projects", map[string]any{"title": "T", "description": "D"}).detail(http.StatusConflict, "You have 2 projects, as many as one person may have")
 	alice.submit("/projects/new", url.Values{"title": {"T"}, "description": {"D"}}).want(http.StatusConflict).shows("You have 2 projects")
 	st.member("bob").draft("Another's")

@@ -99,8 +99,13 @@ func checkVisible(ctx context.Context, db querier, t target, v viewer) error {
 	if t.URL != nil {
 		return nil
 	}
+	if tx, is := db.(pgx.Tx); is {
+		if err := holdProject(ctx, tx, t); err != nil {
+			return err
+		}
+	}
 	var one int
-	err := db.QueryRow(ctx, `select 1 from project where id = $1 and (status = 'published' or author_id = $2) for key share`, t.EntityID, v.ID).Scan(&one)
+	err := db.QueryRow(ctx, `select 1 from project where id = $1 and (status = 'published' or author_id = $2)`, t.EntityID, v.ID).Scan(&one)
 	return orNotFound(err, "Project")
 }
 
@@ -124,12 +129,13 @@ func (s *server) onTarget(ctx context.Context, t target, do func(tx pgx.Tx) erro
 
 // holdProject keeps a target that is a project from being deleted until the
 // transaction ends: the database counts likes and comments in the project's
-// row, and whoever takes that row first has to do so always.
+// row, and whoever takes that row first has to do so always. A weaker lock would
+// have to become this one when they are counted, while others wait for the row.
 func holdProject(ctx context.Context, tx pgx.Tx, t target) error {
 	if t.EntityID == nil {
 		return nil
 	}
-	_, err := tx.Exec(ctx, `select from project where id = $1 for key share`, t.EntityID)
+	_, err := tx.Exec(ctx, `select from project where id = $1 for no key update`, t.EntityID)
 	return err
 }
 

@@ -71,6 +71,6 @@ func TestSitemap(t *testing.T) {
 	}
 	same(t, "all of them once", len(seen), 50_105)
 	for _, wrong := range []string{"x.xml", "1", "-1.xml", "99999999999.xml"} {
-		nobody.get("/sitemaps/"+wrong).want(http.StatusNotFound)
+		nobody.get("/sitemaps/" + wrong).want(http.StatusNotFound)
 	}
 }
