@@ -55,7 +55,7 @@ func TestChaos(t *testing.T) {
 			c.start()
 			return mended
 		}},
-		{"PostgreSQL is killed (SIGKILL)", max(rounds/10, 1), func() time.Time {
+		{"PostgreSQL is killed (SIGKILL)", min(max(rounds/10, 1), 5), func() time.Time {
 			calm(300 * time.Millisecond)
 			begun := c.postgresBegan()
 			c.signalPostgres(syscall.SIGKILL)

@@ -201,10 +201,9 @@ type tagCount struct {
 
 func (s *server) loadTags(ctx context.Context, search string, limit int) ([]tagCount, error) {
 	rows, err := s.db.Query(ctx, `
-		select t.tag_name, count(*) as project_count
-		from project_tag t join project p on p.id = t.project_id
-		where p.status = 'published' and t.tag_name like $1
-		group by t.tag_name order by project_count desc, t.tag_name limit $2`, likePattern(strings.ToLower(search)), limit)
+		select tag_name, project_count from tag_tally
+		where tag_name <> '' and project_count > 0 and tag_name like $1
+		order by project_count desc, tag_name limit $2`, likePattern(strings.ToLower(search)), limit)
 	if err != nil {
 		return nil, err
 	}
@@ -222,5 +221,5 @@ func (s *server) showTags(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, tags)
+	return s.answerShared(w, r, viewer{}, tags, about("projects", ""))
 }

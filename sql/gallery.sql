@@ -17,7 +17,13 @@ with fitting as not materialized (
 )
 select p.id, p.title, p.description, p.author_id, u.username as author_username, p.status, p.created_at, p.updated_at,
        p.view_count, p.download_count, p.like_count, p.comment_count, p.difficulty_level, p.estimated_time, p.primary_image_id,
-       null as primary_image_url, PICTURE, p.sort_key::text as sort_key, (select count(*) from fitting) as total,
+       null as primary_image_url, PICTURE, p.sort_key::text as sort_key,
+       -- What everybody asks for is tallied.
+       case when $2 <> 'draft' and $4::integer is null and $5 = '' and cardinality($6::text[]) = 0
+            then coalesce((select project_count from tag_tally where tag_name = $3), 0)
+               + (select count(*) from project d where d.author_id = $1 and d.status = 'draft' and $2 = ''
+                  and ($3 = '' or exists (select from project_tag t where t.project_id = d.id and t.tag_name = $3)))
+            else (select count(*) from fitting) end as total,
        array(select t.tag_name from project_tag t where t.project_id = p.id order by t.id)::text[] as tags
 from page p join "user" u on u.id = p.author_id left join project_image i on i.id = p.primary_image_id
 order by p.sort_key desc, p.id desc
