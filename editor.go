@@ -71,6 +71,11 @@ func (e editorPage) Basics() formState {
 // Cover is the id of the picture that stands for the project, or 0.
 func (e editorPage) Cover() int { return deref(e.PrimaryImageID) }
 
+// BOMForm is the form that takes the bill of materials as CSV.
+func (e editorPage) BOMForm() bomPage {
+	return bomPage{project: e.project, Form: formState{ID: "bom-import"}}
+}
+
 // Deleting is the form that deletes the project.
 func (e editorPage) Deleting() formState { return e.sent.or("delete", nil) }
 

@@ -89,6 +89,7 @@ func (s *server) addPages(page, slowPage func(pattern string, h handler)) {
 	page("POST   /projects/new", s.signedIn(s.sendNewProject))
 	page("GET    /projects/{project}/edit", s.author("edit", s.showEditor))
 	page("POST   /projects/{project}/edit", s.author("edit", s.sendBasics))
+	page("POST   /projects/{project}/edit/bom-import", s.author("edit", s.sendBOM))
 	slowPage("POST /projects/{project}/edit/{part}", s.author("edit", s.sendPart))
 	page("POST   /projects/{project}/edit/{part}/{id}", s.author("edit", s.sendPart))
 	page("POST   /projects/{project}/publish", s.author("publish", s.sendStatus("published")))

@@ -240,6 +240,8 @@ func (s *server) handler() http.Handler {
 	api("GET    /api/projects/{project}/bom", s.visible(listOf[bomItem](s, listBOM)))
 	api("POST   /api/projects/{project}/bom", s.author("add materials to", added(s, "materials", createBOM)))
 	api("PUT    /api/projects/{project}/bom/{id}", s.author("change materials of", changed(s, "BOM item", updateBOM)))
+	api("POST   /api/projects/{project}/bom/import", s.author("add materials to", s.postBOM))
+	api("GET    /api/projects/{project}/bom.csv", s.visible(s.showBOMFile))
 	api("DELETE /api/projects/{project}/bom/{id}", s.author("delete materials from", s.deleted("BOM item", deleteBOM)))
 
 	api("GET    /api/projects/{project}/components", s.visible(listOf[projectComponent](s, listComponents)))
