@@ -40,6 +40,7 @@ demo: build ## fill the running server (URL=…) with a small demo site
 test: ## vet, staticcheck and all tests, against a PostgreSQL and a Samba of their own
 	$(call need,$(has-postgres),postgresql)
 	$(call need,command -v gcc,gcc libc6-dev)
+	$(call need,command -v promtool,prometheus)
 	$(call need,command -v zbarimg && command -v oathtool,zbar-tools oathtool)
 	$(call need,$(has-samba),samba)
 	go vet ./...

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 )
 
 // group is group commit: what requests bring while a write is under way is
@@ -12,9 +13,14 @@ type group[T any] struct {
 	write func(ctx context.Context, items []T) error
 	turn  chan struct{} // holds a token while write runs
 
+	count groupMeter
+
 	mu   sync.Mutex
 	next *batch[T] // which is still open
 }
+
+// groupMeter counts writes, those that failed, and what the others wrote.
+type groupMeter struct{ batches, failures, items atomic.Int64 }
 
 // batch is what one write takes.
 type batch[T any] struct {
@@ -59,4 +65,10 @@ func (g *group[T]) flush(ctx context.Context, b *batch[T]) {
 		close(b.done)
 	}()
 	b.err = guarded(func() error { return g.write(ctx, b.items) })
+	g.count.batches.Add(1)
+	if b.err != nil {
+		g.count.failures.Add(1)
+	} else {
+		g.count.items.Add(int64(len(b.items)))
+	}
 }

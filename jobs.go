@@ -113,7 +113,9 @@ func (s *server) runWhenDue(ctx context.Context, j job) error {
 	var due bool
 	err = conn.QueryRow(ctx, `select coalesce((select ran_at <= $2 from job where name = $1), true)`, j.name, now.Add(-j.every)).Scan(&due)
 	if err == nil && due {
+		began := time.Now()
 		err = guarded(func() error { return j.run(ctx) })
+		s.meters.job(j.name, time.Since(began), err)
 		s.cache.changed()
 		if err == nil {
 			_, err = conn.Exec(ctx, `insert into job (name, ran_at) values ($1, $2) on conflict (name) do update set ran_at = excluded.ran_at`, j.name, now)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"math"
 	"net/netip"
 	"sync"
@@ -33,6 +34,7 @@ const maxBuckets = 200_000
 type limiter struct {
 	mu      sync.Mutex
 	buckets map[bucketKey]bucket
+	refused map[string]int // by the limit's name
 	now     func() time.Time
 	off     bool
 }
@@ -47,7 +49,7 @@ type bucketKey struct {
 type bucket struct{ full time.Time }
 
 func newLimiter(now func() time.Time, off bool) *limiter {
-	return &limiter{buckets: map[bucketKey]bucket{}, now: now, off: off}
+	return &limiter{buckets: map[bucketKey]bucket{}, refused: map[string]int{}, now: now, off: off}
 }
 
 // take uses one request of addr's bucket. When the bucket is empty it returns
@@ -72,6 +74,7 @@ func (l *limiter) take(lm limit, addr netip.Addr) (retryAfter int) {
 	}
 	full = full.Add(lm.interval)
 	if over := full.Sub(now) - time.Duration(lm.burst*float64(lm.interval)); over > 0 {
+		l.refused[lm.name]++
 		return int(math.Ceil(over.Seconds()))
 	}
 	if len(l.buckets) >= maxBuckets {
@@ -79,6 +82,14 @@ func (l *limiter) take(lm limit, addr netip.Addr) (retryAfter int) {
 	}
 	l.buckets[key] = bucket{full}
 	return 0
+}
+
+// state is how many buckets there are, and how many requests each limit has
+// refused.
+func (l *limiter) state() (buckets int, refused map[string]int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.buckets), maps.Clone(l.refused)
 }
 
 // sweep forgets the buckets that are full again and, where that leaves more

@@ -233,13 +233,16 @@ func (s *server) sendNext(ctx context.Context, conn *pgx.Conn) (found, sent bool
 		switch {
 		case failure == nil:
 			sent = true
+			s.meters.lettersSent.Add(1)
 			_, err = tx.Exec(whole, `delete from outbox where id = $1`, id)
 		case errors.Is(failure, errFinal):
+			s.meters.lettersEnded.Add(1)
 			s.log.Error("a letter is given up", "letter", id, "attempts", attempts, "error", failure)
 			_, err = tx.Exec(whole, `delete from outbox where id = $1`, id)
 		case ctx.Err() != nil:
 			return ctx.Err() // no fault of the letter's
 		default:
+			s.meters.lettersTried.Add(1)
 			next := s.now().UTC().Add(delay)
 			s.log.Warn("a letter could not be sent, and is tried again", "letter", id, "attempts", attempts, "at", next, "error", failure)
 			_, err = tx.Exec(whole, `update outbox set attempts = $2, next_attempt_at = $3, last_error = $4 where id = $1`, id, attempts, next, failure.Error())

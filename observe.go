@@ -29,9 +29,12 @@ func (s *server) observed(next http.Handler) http.Handler {
 		if s.draining.Load() {
 			w.Header().Set("Connection", "close") // the next request goes to another server
 		}
+		s.meters.inFlight.Add(1)
 		defer func() {
+			s.meters.inFlight.Add(-1)
 			reason := recover()
 			if reason != nil && reason != http.ErrAbortHandler {
+				s.meters.panics.Add(1)
 				info.err = caught(reason)
 				if rec.status == 0 {
 					s.answerError(rec, r, info.err)
@@ -40,7 +43,9 @@ func (s *server) observed(next http.Handler) http.Handler {
 					reason = http.ErrAbortHandler // the client has to see that the answer is not whole
 				}
 			}
-			s.logRequest(r, rec, info, time.Since(started))
+			took := time.Since(started)
+			s.meters.request(info.route, cmp.Or(rec.status, http.StatusOK), took)
+			s.logRequest(r, rec, info, took)
 			if reason != nil {
 				panic(reason)
 			}

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"sort"
 	"strings"
+	"sync/atomic"
 	"unicode"
 
 	"github.com/jackc/pgx/v5"
@@ -22,13 +23,14 @@ import (
 type hasher struct {
 	memory, time uint32
 	slots        chan struct{}
+	waiting      atomic.Int64           // for a slot
 	worked       func(algorithm string) // for tests: told of every hash that is computed
 }
 
 // newHasher takes the memory in KiB and the number of passes. OWASP's Password
 // Storage Cheat Sheet recommends 19456 and 2 with one lane.
 func newHasher(memory, time uint32) *hasher {
-	return &hasher{memory, time, make(chan struct{}, 4), func(string) {}}
+	return &hasher{memory: memory, time: time, slots: make(chan struct{}, 4), worked: func(string) {}}
 }
 
 // hash returns a password's hash as a PHC string.
@@ -53,6 +55,8 @@ func (h *hasher) key(ctx context.Context, password string, salt []byte, memory, 
 }
 
 func (h *hasher) wait(ctx context.Context) error {
+	h.waiting.Add(1)
+	defer h.waiting.Add(-1)
 	select {
 	case h.slots <- struct{}{}:
 		return nil

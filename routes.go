@@ -39,6 +39,7 @@ type server struct {
 	now       func() time.Time
 	log       *slog.Logger
 	level     *levelSwitch // of log
+	meters    meters
 
 	started    time.Time
 	draining   atomic.Bool // the server stops
@@ -280,6 +281,7 @@ func (s *server) handler() http.Handler {
 	api("GET    /health", s.health)
 	api("GET    /livez", s.isAlive)
 	api("GET    /readyz", s.isReady)
+	api("GET    /metrics", s.showMetrics)
 	api("POST   /api/admin/log-level", s.admin(s.postLogLevel))
 	return s.wrap(mux)
 }

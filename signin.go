@@ -81,9 +81,11 @@ func (s *server) refund(ctx context.Context, a attempt) error {
 func (s *server) failed(account signInAccount, failures int, c client, err error) error {
 	// What was typed for a name is often the password.
 	s.log.Warn("sign-in failed", "user_id", account.ID, "address", c.address, "failures", failures)
+	s.meters.signInFailures.Add(1)
 	if failures < freeFailures {
 		return err
 	}
+	s.meters.lockouts.Add(1)
 	busy := s.later("noting a lock", func(ctx context.Context) error {
 		if account.ID == 0 {
 			return nil
@@ -320,6 +322,7 @@ func (s *server) startSession(w http.ResponseWriter, r *http.Request, account si
 	if err != nil {
 		return "", err
 	}
+	s.meters.signIns.Add(1)
 	token = s.newToken(account.Username, session)
 	s.setSignIn(w, account.Username, token)
 	s.rememberDevice(w, r, account.ID)
