@@ -61,7 +61,7 @@ func formatInline(out *strings.Builder, text string, known map[string]string) {
 		case mark[0] == '*':
 			element("em", mark[1:len(mark)-1])
 		case mark[0] == '@':
-			out.WriteString(`<span class="mention">@` + template.HTMLEscapeString(name) + `</span>`)
+			out.WriteString(`<a class="mention" href="` + template.HTMLEscapeString(personPath(name)) + `">@` + template.HTMLEscapeString(name) + `</a>`)
 		default:
 			mark = strings.TrimRight(mark, ".,;:!?)'*_")
 			to = from + len(mark)

@@ -206,8 +206,26 @@ type layout struct {
 	SiteURL  string // of the static site; empty when that is this server
 	Viewer   viewer
 	Path     string
-	Flash    flash // what was just done
+	Back     string // the page to return to after signing in
+	Flash    flash  // what was just done
 	Data     any
+}
+
+// At reports whether the page is the one with the path.
+func (l layout) At(path string) bool {
+	at, _, _ := strings.Cut(l.Path, "?")
+	return at == path
+}
+
+// SignIn is the way to sign in and come back; the pages about signing in are
+// nothing to come back to.
+func (l layout) SignIn() string {
+	at, _, _ := strings.Cut(l.Back, "?")
+	switch at {
+	case "", "/", "/login", "/register", "/forgot-password", "/reset-password", "/force-password-reset", "/verify-email", "/unlock":
+		return "/login"
+	}
+	return "/login?return_to=" + url.QueryEscape(l.Back)
 }
 
 // render executes a page's template into a buffer, so that a template that
@@ -219,7 +237,7 @@ func (s *server) render(w http.ResponseWriter, r *http.Request, status int, name
 	}
 	var page bytes.Buffer
 	err := s.templates[name].ExecuteTemplate(&page, "layout.html", layout{
-		Title: title, SiteName: s.cfg.siteName, SiteURL: siteURL, Viewer: v, Path: r.URL.RequestURI(), Flash: s.takeFlash(w, r), Data: data,
+		Title: title, SiteName: s.cfg.siteName, SiteURL: siteURL, Viewer: v, Path: r.URL.RequestURI(), Back: s.pageAsked(r), Flash: s.takeFlash(w, r), Data: data,
 	})
 	if err != nil {
 		s.log.Error("rendering a page", "template", name, "error", err)

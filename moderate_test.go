@@ -386,7 +386,7 @@ func TestModerationOnPages(t *testing.T) {
 	parent := bob.comment("a", "What is <this>?", 0)
 	id := alice.comment("a", "**Rubbish**, @bob!", parent)
 	path := fmt.Sprintf("/thread/comments/%d/", id)
-	bob.page("/thread?url=a").shows("<summary>Report</summary>", `<strong>Rubbish</strong>, <span class="mention">@bob</span>!`)
+	bob.page("/thread?url=a").shows("<summary>Report</summary>", `<strong>Rubbish</strong>, <a class="mention" href="/u/bob">@bob</a>!`)
 	alice.page("/thread?url=a").hides(fmt.Sprintf("report-%d", id))
 	st.visitor().page("/thread?url=a").hides("Report")
 	bob.submit(path+"report", url.Values{"reason": {"spam"}, "details": {strings.Repeat("x", 1001)}}).want(http.StatusUnprocessableEntity).shows("Details must have at most 1000", `<details class="tool" open><summary>Report`)

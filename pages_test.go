@@ -100,7 +100,7 @@ func TestFromRegisteringToAPublishedProject(t *testing.T) {
 	bob := st.visitor()
 	bob.page(reader).want(200).shows("Robot arm", "And more.", "A rainy day", "Beginner", "3 hours", "code.example.com", "Servo", "10.00", "22.50", "1 unpriced part",
 		"PCA9685", "set to 50 Hz", "https://chips.example.com/pca.pdf", "Craft knife", "Hot glue", "Glue it well.", "arm.ino", "14 bytes", "The gripper", "Seen from the left",
-		`href="/projects?tag=cardboard"`, `<meta property="og:title" content="Robot arm">`, `<meta property="og:image" content="`+st.cfg.publicURL, "Download ZIP", "1 view").
+		`href="/tags/cardboard"`, `<meta property="og:title" content="Robot arm">`, `<meta property="og:image" content="`+st.cfg.publicURL, "Download ZIP", "1 view").
 		hides(">Publish<", `href="`+editor+`"`)
 	steps := string(bob.page(reader).body)
 	if strings.Index(steps, "Glue well") > strings.Index(steps, "Cut it.") {
@@ -396,7 +396,7 @@ func TestGalleryPages(t *testing.T) {
 	}
 	guest := st.visitor()
 	guest.page("/").shows("All 6 projects")
-	guest.page("/projects?tag=light&per_page=2").shows("6 projects tagged “light”, page 1 of 3", `rel="next" href="/projects?`, `aria-current="true"`).hides("Lamp 0", `rel="prev"`)
+	guest.page("/projects?tag=light&per_page=2").shows("6 projects tagged “light”, page 1 of 3", `rel="next" href="/tags/light?`, `aria-current="true"`).hides("Lamp 0", `rel="prev"`)
 	guest.page("/projects?tag=light&per_page=2&page=3").shows("Lamp 1", `rel="prev"`).hides(`rel="next"`)
 	guest.page("/projects?per_page=2&page=9").shows("The list ends before this page")
 	guest.page("/projects?search=none").shows("Nothing fits “none”", "Show all projects")

@@ -93,6 +93,8 @@ type profileComment struct {
 	Content   string     `json:"content"`
 	CreatedAt time.Time  `json:"created_at"`
 	EditedAt  *time.Time `json:"edited_at"`
+
+	title string // of the project, if it is about one
 }
 
 // loadProfileComments returns the comments of a user that v can see, the newest
@@ -109,12 +111,12 @@ func (s *server) loadProfileComments(ctx context.Context, userID int, v viewer, 
 	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (c profileComment, err error) {
 		var url *string
 		var id *int
-		var title, author string
-		err = row.Scan(&c.ID, &url, &id, &title, &author, &c.Content, &c.CreatedAt, &c.EditedAt)
+		var author string
+		err = row.Scan(&c.ID, &url, &id, &c.title, &author, &c.Content, &c.CreatedAt, &c.EditedAt)
 		if url != nil {
 			c.URL = *url
 		} else {
-			c.URL = s.cfg.publicURL + project{ID: deref(id), Title: title, AuthorUsername: author}.Path()
+			c.URL = s.cfg.publicURL + project{ID: deref(id), Title: c.title, AuthorUsername: author}.Path()
 		}
 		return c, err
 	})

@@ -42,6 +42,7 @@ var sorts = map[string]struct{ key, kind string }{
 	"views":       {"p.view_count", "integer"},
 	"most_viewed": {"p.view_count", "integer"},
 	"downloads":   {"p.download_count", "integer"},
+	"featured":    {"p.featured_at", "timestamp"}, // and no others; for the front page
 	"relevance":   {"ts_rank(s.words, search_query($6), 1)", "real"},
 }
 
@@ -139,7 +140,7 @@ func (s *server) listProjects(ctx context.Context, q galleryQuery, v viewer) (ga
 	sql := strings.NewReplacer("SORT_KEY", sort.key, "KEY_TYPE", sort.kind, "PICTURE", pictureColumns).Replace(queries["gallery"])
 	// Planned each time for what is asked: a plan for everything that could be
 	// would read all projects.
-	rows, err := s.db.Query(ctx, sql, pgx.QueryExecModeCacheDescribe, v.ID, q.Status, q.Tag, q.AuthorID, q.Difficulty, q.words(), key, id, q.PerPage+1, offset)
+	rows, err := s.db.Query(ctx, sql, pgx.QueryExecModeCacheDescribe, v.ID, q.Status, q.Tag, q.AuthorID, q.Difficulty, q.words(), key, id, q.PerPage+1, offset, q.Sort == "featured")
 	if err != nil {
 		return gallery{}, err
 	}

@@ -1,6 +1,7 @@
 -- The published projects and the viewer's ($1) own drafts that fit, a page of
 -- them and their number. SORT_KEY and KEY_TYPE are those of the order. A page
--- begins after the project with the key $7 and the id $8, or at an offset.
+-- begins after the project with the key $7 and the id $8, or at an offset; $11
+-- asks for those that admins feature.
 with fitting as not materialized (
     select p.*, SORT_KEY as sort_key
     from project p left join project_search s on s.project_id = p.id
@@ -9,6 +10,7 @@ with fitting as not materialized (
       and ($3 = '' or exists (select from project_tag t where t.project_id = p.id and t.tag_name = $3))
       and ($4::integer is null or p.author_id = $4)
       and ($5 = '' or lower(p.difficulty_level) = lower($5))
+      and (not $11 or p.featured_at is not null)
       and (cardinality($6::text[]) = 0 or s.words @@ search_query($6))
 ), page as (
     select * from fitting
