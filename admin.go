@@ -3,6 +3,7 @@ package main
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -31,27 +32,28 @@ type adminUser struct {
 	Double             bool       `json:"double"` // differs from an older account in case alone
 }
 
-// userQuery is what a list of accounts is asked for.
-type userQuery struct {
-	Search        string // in name, names and address; or an id
-	Show          string // "", active, inactive, admins, unverified, locked, doubles
-	Limit, Offset int
-}
+// userShows and userSorts are how the list of accounts can be filtered and
+// ordered.
+var (
+	userShows = []choice{{"all", "All"}, {"active", "Active"}, {"inactive", "Deactivated"}, {"admins", "Admins"}, {"unverified", "Address not confirmed"},
+		{"locked", "Locked"}, {"doubles", "Same name in other case"}}
+	userSorts = []choice{{"newest", "Newest first"}, {"oldest", "Oldest first"}, {"name", "By name"}, {"seen", "Last sign-in"}}
+
+	userOrders = map[string]string{
+		"newest": "created_at desc, id desc",
+		"oldest": "created_at, id",
+		"name":   "lower(username), id",
+		"seen":   "last_login desc nulls last, id desc",
+	}
+)
 
 const maxUsers = 1000 // of one answer
 
-func (in *input) userQuery() userQuery {
-	return userQuery{
-		Search: deref(in.optional("q", nil, 100)),
-		Show:   in.choice("show", "all", "all", "active", "inactive", "admins", "unverified", "locked", "doubles"),
-		Limit:  in.integer("limit", ptr(maxUsers), 1, maxUsers),
-		Offset: in.integer("offset", ptr(0), 0, 1<<31-1),
-	}
-}
-
-// listUsers returns accounts, the newest first, and how many there are in all.
-func (s *server) listUsers(ctx context.Context, q userQuery) (list []adminUser, total int, err error) {
-	rows, err := s.db.Query(ctx, queries["list_users"], likePattern(q.Search), q.Search, q.Show, s.now().UTC(), q.Limit, q.Offset)
+// listUsers returns accounts and how many there are in all. The search is in
+// name, names and address, or for an id.
+func (s *server) listUsers(ctx context.Context, q listQuery) (list []adminUser, total int, err error) {
+	rows, err := s.db.Query(ctx, queries["list_users"]+` order by `+userOrders[q.Sort]+` limit $5 offset $6`,
+		likePattern(q.Search), q.Search, q.Show, s.now().UTC(), q.limit, q.offset)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -69,7 +71,10 @@ func (s *server) listUsers(ctx context.Context, q userQuery) (list []adminUser, 
 // showUsers answers GET /api/admin/users; X-Total-Count is how many there are.
 func (s *server) showUsers(w http.ResponseWriter, r *http.Request, v viewer) error {
 	in := queryInput(r)
-	q := in.userQuery()
+	_, shows := usual(userShows)
+	_, sorts := usual(userSorts)
+	q := listQuery{Search: deref(in.optional("q", nil, 100)), Show: in.choice("show", "all", shows...), Sort: in.choice("sort", "newest", sorts...),
+		limit: in.integer("limit", ptr(maxUsers), 1, maxUsers), offset: in.integer("offset", ptr(0), 0, 1<<31-1)}
 	if err := in.err(); err != nil {
 		return err
 	}
@@ -146,6 +151,7 @@ func (s *server) onUser(r *http.Request, v viewer, in *input, action string) (an
 		}
 		u.own = u.ID == v.ID
 		answer, err = do(ctx, tx, u, in, audit{by: v.ID, client: s.clientOf(r)})
+		answer.Username = u.Username
 		return err
 	})
 	return answer, err
@@ -395,58 +401,32 @@ func (l logRow) value(v *string) string {
 	return text
 }
 
-// loadHistory is the newest rows of an account's history. Where an admin sat who
-// did something is for admins alone.
+// selectHistory are rows of the audit log. Where an admin sat who did something
+// is for admins alone: $2.
+const selectHistory = `
+	select l.action, l.field_changed, l.old_value, l.new_value, u.username as changed_by, l.changed_at,
+	       case when $2 or l.changed_by is null or l.changed_by = l.user_id then l.ip_address end as ip_address,
+	       case when $2 or l.changed_by is null or l.changed_by = l.user_id then l.user_agent end as user_agent
+	from accountlog l left join "user" u on u.id = l.changed_by `
+
+// loadHistory is the newest rows of an account's history.
 func (s *server) loadHistory(ctx context.Context, userID, limit int, forAdmin bool) ([]logRow, error) {
-	rows, err := s.db.Query(ctx, `
-		select l.action, l.field_changed, l.old_value, l.new_value, u.username as changed_by, l.changed_at,
-		       case when $3 or l.changed_by is null or l.changed_by = l.user_id then l.ip_address end as ip_address,
-		       case when $3 or l.changed_by is null or l.changed_by = l.user_id then l.user_agent end as user_agent
-		from accountlog l left join "user" u on u.id = l.changed_by
-		where l.user_id = $1 order by l.id desc limit $2`, userID, limit, forAdmin)
+	rows, err := s.db.Query(ctx, selectHistory+`where l.user_id = $1 order by l.id desc limit $3`, userID, forAdmin, limit)
 	if err != nil {
 		return nil, err
 	}
 	return pgx.CollectRows(rows, pgx.RowToStructByName[logRow])
 }
 
-const usersPerPage = 50
-
-// usersPage is the data of admin_users.html.
-type usersPage struct {
-	Users []adminUser
-	Query userQuery
-	Page  int
-	Total int
-	Shows []choice
-	Done  string
-}
-
-// Pages is how many pages the list has.
-func (p usersPage) Pages() int { return max(1, (p.Total+usersPerPage-1)/usersPerPage) }
-
-// At is the address of another page of the list.
-func (p usersPage) At(page int) string {
-	return "/admin?" + url.Values{"q": {p.Query.Search}, "show": {p.Query.Show}, "page": {strconv.Itoa(page)}}.Encode()
-}
-
-// showUsersPage answers the list of accounts.
-func (s *server) showUsersPage(w http.ResponseWriter, r *http.Request, v viewer) error {
-	in := queryInput(r)
-	delete(in.fields, "limit")
-	delete(in.fields, "offset")
-	data := usersPage{Query: in.userQuery(), Done: doneText(r.URL.Query().Get("done")), Page: in.integer("page", ptr(1), 1, 1<<20), Shows: []choice{
-		{"all", "All"}, {"active", "Active"}, {"inactive", "Deactivated"}, {"admins", "Admins"}, {"unverified", "Address not confirmed"},
-		{"locked", "Locked"}, {"doubles", "Same name in other case"}}}
-	if err := in.err(); err != nil {
-		return err
+func (s *server) userList() adminList[adminUser] {
+	return adminList[adminUser]{
+		path: "/admin/users", template: "admin_users", title: "Users", shows: userShows, sorts: userSorts, load: s.listUsers,
+		columns: []string{"id", "username", "firstname", "lastname", "email", "email_verified", "status", "type", "two_factor", "created_at", "last_login"},
+		cells: func(u adminUser) []string {
+			return []string{strconv.Itoa(u.ID), u.Username, u.Firstname, u.Lastname, u.Email, strconv.FormatBool(u.EmailVerified), u.Status, strconv.Itoa(u.Type),
+				strconv.FormatBool(u.TwoFactor), csvTime(&u.CreatedAt), csvTime(u.LastLogin)}
+		},
 	}
-	data.Query.Limit, data.Query.Offset = usersPerPage, (data.Page-1)*usersPerPage
-	var err error
-	if data.Users, data.Total, err = s.listUsers(r.Context(), data.Query); err != nil {
-		return err
-	}
-	return s.render(w, r, http.StatusOK, "admin_users", v, "Users", data)
 }
 
 // userPage is the data of admin_user.html.
@@ -459,28 +439,61 @@ type userPage struct {
 	Sessions     []session
 	History      []logRow
 	Form         formState
-	Done         adminAnswer
+	List         string // the query of the list that led here
+}
+
+// Back is the address of that list.
+func (p userPage) Back() string {
+	if p.List == "" {
+		return "/admin/users"
+	}
+	return "/admin/users?" + p.List
+}
+
+// Do is where the form of an action is sent to.
+func (p userPage) Do(action string) string {
+	return userPath(p.ID, p.List, action)
+}
+
+// userPath is the address of an account's page, or of one of its forms, that
+// knows the way back to the list.
+func userPath(id int, list, action string) string {
+	path := fmt.Sprintf("/admin/users/%d", id)
+	if action != "" {
+		path += "/" + action
+	}
+	if list != "" {
+		path += "?list=" + url.QueryEscape(list)
+	}
+	return path
+}
+
+// listBehind is the list that led to a page, as its address says; it can be nothing
+// but a query.
+func listBehind(r *http.Request) string {
+	values, _ := url.ParseQuery(r.URL.Query().Get("list")) // what is no query is left out
+	return values.Encode()
 }
 
 // showUserPage answers an account with its history and what can be done to it.
 func (s *server) showUserPage(w http.ResponseWriter, r *http.Request, v viewer) error {
-	return s.renderUser(w, r, v, http.StatusOK, adminAnswer{Message: doneText(r.URL.Query().Get("done"))}, formState{})
+	return s.renderUser(w, r, v, http.StatusOK, formState{})
 }
 
-func (s *server) renderUser(w http.ResponseWriter, r *http.Request, v viewer, status int, done adminAnswer, form formState) error {
+func (s *server) renderUser(w http.ResponseWriter, r *http.Request, v viewer, status int, form formState) error {
 	id, err := pathID(r, "id")
 	if err != nil {
 		return err
 	}
 	ctx := r.Context()
-	list, _, err := s.listUsers(ctx, userQuery{Search: "#" + strconv.Itoa(id), Show: "all", Limit: 1})
+	list, _, err := s.listUsers(ctx, listQuery{Search: "#" + strconv.Itoa(id), Show: "all", Sort: "newest", limit: 1})
 	if err != nil {
 		return err
 	}
 	if len(list) == 0 {
 		return fail(http.StatusNotFound, "User not found")
 	}
-	data := userPage{adminUser: list[0], Own: id == v.ID, Form: form, Done: done}
+	data := userPage{adminUser: list[0], Own: id == v.ID, Form: form, List: listBehind(r)}
 	if err = s.db.QueryRow(ctx, `select pending_email, (select count(*) from project where author_id = $1) from "user" where id = $1`, id).Scan(&data.PendingEmail, &data.Projects); err != nil {
 		return err
 	}
@@ -496,61 +509,70 @@ func (s *server) renderUser(w http.ResponseWriter, r *http.Request, v viewer, st
 	return s.render(w, r, status, "admin_user", v, data.Username, data)
 }
 
-// doneText says on the page what an action has done, after the redirect.
-func doneText(action string) string {
+// doneText says on the page what an action has done to somebody.
+func doneText(action string, u string, in *input) string {
 	switch action {
 	case "status":
-		return "The status is changed."
+		if status, _ := in.string("status"); status == "inactive" {
+			return u + " is deactivated and signed out everywhere."
+		}
+		return u + " is active again and can sign in."
 	case "reset-password":
-		return "The password is set, and the user is signed out everywhere."
+		return "The password of " + u + " is set, and " + u + " is signed out everywhere."
 	case "force-reset":
-		return "The user has to choose a new password at the next sign-in."
+		return u + " is signed out everywhere and has to choose a new password at the next sign-in."
 	case "unlock":
-		return "The locks are lifted."
+		return "Signing in as " + u + " is unlocked."
 	case "verify":
-		return "The e-mail address counts as confirmed."
+		return "The e-mail address of " + u + " counts as confirmed."
 	case "sign-out":
-		return "The user is signed out everywhere."
+		return u + " is signed out everywhere."
 	case "totp-reset":
-		return "The second factor is removed."
+		return "The two-factor sign-in of " + u + " is removed: the password alone is enough now."
 	case "role":
-		return "The role is changed."
-	case "deleted":
-		return "The account is deleted."
+		if role, _ := in.string("role"); role == "admin" {
+			return u + " is an admin now."
+		}
+		return u + " is no admin any more."
 	}
 	return ""
 }
 
-// sendUserAction takes a form of that page. A reset code is shown at once and
-// never again; what else is done leads back to the page.
+// sendUserAction takes a form of that page, and leads back to it. A reset code
+// is shown there once.
 func (s *server) sendUserAction(action string) withViewer {
 	return func(w http.ResponseWriter, r *http.Request, v viewer) error {
 		in, err := readForm(w, r)
 		if err != nil {
 			return err
 		}
+		id, err := pathID(r, "id")
+		if err != nil {
+			return err
+		}
 		name := cmp.Or(action, r.PathValue("action"))
-		back := "/admin/users/" + r.PathValue("id")
-		var done adminAnswer
 		if name == "delete" {
 			if text, _ := in.string("confirm"); !strings.EqualFold(strings.TrimSpace(text), "delete") {
-				err = fail(http.StatusBadRequest, "Type the word delete to delete the account")
+				in.add("confirm", "Type the word delete to delete the account", "value_error")
+				err = in.err()
 			} else if _, err = s.deleteUser(r, v); err == nil {
-				return seeOther(w, r, "/admin?done=deleted")
+				return s.done(w, r, userPage{List: listBehind(r)}.Back(), "The account is deleted, with all that belonged to it.")
 			}
 		} else {
-			done, err = s.onUser(r, v, in, name)
-		}
-		switch {
-		case err == nil && done.ResetCode != "":
-			return s.renderUser(w, r, v, http.StatusOK, done, formState{})
-		case err == nil:
-			return seeOther(w, r, back+"?done="+name)
+			var done adminAnswer
+			if done, err = s.onUser(r, v, in, name); err == nil {
+				said := flash{Text: doneText(name, done.Username, in)}
+				if done.ResetCode != "" {
+					said = flash{Text: done.Message + ".", Code: done.ResetCode}
+				}
+				s.setFlash(w, said)
+				return seeOther(w, r, userPath(id, listBehind(r), ""))
+			}
 		}
 		form, status, err := refused(w, name, in, err)
 		if err != nil {
 			return err
 		}
-		return s.renderUser(w, r, v, status, adminAnswer{}, form)
+		return s.renderUser(w, r, v, status, form)
 	}
 }

@@ -65,11 +65,12 @@ type config struct {
 	smtpTLS                                    string // starttls, tls or off
 	mailFrom                                   mail.Address
 	mailRoots                                  *x509.CertPool // who vouches for the mail server; nil: the system's. Only tests set others
-	contactAddress                             string         // whom people are told to write to, see contact
-	commentEdit                                time.Duration  // after it a comment can't be edited; 0: always
-	commentLinks                               string         // deny, review or allow
-	commentReview                              string         // none, first or all
-	newcomerLimit                              int            // comments an hour of an account in its first day; 0: no limit
+	inForce                                    []settingInForce
+	contactAddress                             string        // whom people are told to write to, see contact
+	commentEdit                                time.Duration // after it a comment can't be edited; 0: always
+	commentLinks                               string        // deny, review or allow
+	commentReview                              string        // none, first or all
+	newcomerLimit                              int           // comments an hour of an account in its first day; 0: no limit
 
 	// promptness is how long an answer may take that moves no file: a database
 	// that hangs must not hang the clients too. Only tests set another one.
@@ -439,8 +440,26 @@ func loadConfig(getenv func(string) string) (config, error) {
 		if err := st.set(&c, value); err != nil {
 			return config{}, fmt.Errorf("%s %w", st.name, err)
 		}
+		c.inForce = append(c.inForce, settingInForce{st.name, shownSetting(st.name, value)})
 	}
 	return c, nil
+}
+
+// settingInForce is a setting's value, for admins.
+type settingInForce struct{ Name, Value string }
+
+// shownSetting is what is shown of a value: of one that is a secret, or holds
+// one, whether it is set.
+func shownSetting(name, value string) string {
+	for _, part := range []string{"SECRET", "PASSWORD", "DATABASE_URL", "KEY", "TOKEN", "DSN"} {
+		if strings.Contains(name, part) && value != "" {
+			return "(set)"
+		}
+	}
+	if u, err := url.Parse(value); err == nil && u.User != nil {
+		return "(set)"
+	}
+	return value
 }
 
 // exampleSecrets are parts of keys that stand in examples all over the web;

@@ -44,6 +44,7 @@ func editorPath(id int, section string) string {
 type editorPage struct {
 	projectDetail
 	Sections []section
+	Note     *string     // of an admin who has taken the project off the site
 	Saved    string      // the section that was just saved
 	Advice   []advice    // before publishing
 	Search   string      // for a component
@@ -97,6 +98,9 @@ func (s *server) renderEditor(w http.ResponseWriter, r *http.Request, v viewer, 
 		return err
 	}
 	data := editorPage{projectDetail: d, Saved: r.URL.Query().Get("saved"), Advice: adviceFor(d), sent: sent}
+	if err := s.db.QueryRow(r.Context(), `select moderator_note from project where id = $1`, p.ID).Scan(&data.Note); err != nil {
+		return orNotFound(err, "Project")
+	}
 	data.Sections = []section{
 		{"basics", "Basics", -1}, {"images", "Pictures", len(d.Images)}, {"steps", "Steps", len(d.Steps)},
 		{"bom", "Parts list", len(d.BillOfMaterials)}, {"components", "Components", len(d.Components)},

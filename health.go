@@ -120,7 +120,7 @@ const lowSpace = 1 << 30
 
 func (s *server) mailState(ctx context.Context) (mailState, error) {
 	m := mailState{Route: s.cfg.mailRoute()}
-	err := s.db.QueryRow(ctx, `select count(*), count(*) filter (where attempts > 0), min(created_at) from outbox`).Scan(&m.Waiting, &m.Failing, &m.Since)
+	err := s.db.QueryRow(ctx, `select count(*) filter (where given_up_at is null), count(*) filter (where attempts > 0), min(created_at) filter (where given_up_at is null) from outbox`).Scan(&m.Waiting, &m.Failing, &m.Since)
 	return m, err
 }
 

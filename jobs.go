@@ -123,3 +123,36 @@ func (s *server) runWhenDue(ctx context.Context, j job) error {
 	}
 	return err
 }
+
+// countFailures writes down once a minute, and in the end, how many answers said
+// that something went wrong here.
+func (s *server) countFailures(ctx context.Context) {
+	ticker := time.NewTicker(time.Minute)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			s.noteFailures(ctx)
+		case <-ctx.Done():
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*time.Second)
+			defer cancel()
+			s.noteFailures(last)
+			return
+		}
+	}
+}
+
+// noteFailures adds what has been counted to today's row. What can't be written
+// is tried again the next time.
+func (s *server) noteFailures(ctx context.Context) {
+	n := s.failures.Swap(0)
+	if n == 0 {
+		return
+	}
+	_, err := s.db.Exec(ctx, `
+		insert into error_day as d (day, error_count) values ($1, $2) on conflict (day) do update set error_count = d.error_count + excluded.error_count`, s.now().UTC(), n)
+	if err != nil {
+		s.failures.Add(n)
+		s.log.Warn("the errors of the day can't be written down yet", "error", err)
+	}
+}

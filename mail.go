@@ -164,7 +164,7 @@ func (s *server) deliverMail(ctx context.Context) {
 			}
 			wait = time.Second
 			var next *time.Time // letters that were due before are with another instance
-			if err := conn.QueryRow(ctx, `select min(next_attempt_at) from outbox where next_attempt_at > $1`, began).Scan(&next); err != nil {
+			if err := conn.QueryRow(ctx, `select min(next_attempt_at) from outbox where next_attempt_at > $1 and given_up_at is null`, began).Scan(&next); err != nil {
 				return err
 			}
 			patience := time.Minute
@@ -215,7 +215,7 @@ func (s *server) sendNext(ctx context.Context, conn *pgx.Conn) (found, sent bool
 		var lastError *string
 		err := tx.QueryRow(whole, `
 			select id, letter, attempts, created_at, last_error from outbox
-			where next_attempt_at <= $1 order by next_attempt_at, id limit 1 for update skip locked`, s.now().UTC()).
+			where next_attempt_at <= $1 and given_up_at is null order by next_attempt_at, id limit 1 for update skip locked`, s.now().UTC()).
 			Scan(&id, &sealed, &attempts, &created, &lastError)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return nil
@@ -238,7 +238,7 @@ func (s *server) sendNext(ctx context.Context, conn *pgx.Conn) (found, sent bool
 		case errors.Is(failure, errFinal):
 			s.meters.lettersEnded.Add(1)
 			s.log.Error("a letter is given up", "letter", id, "attempts", attempts, "error", failure)
-			_, err = tx.Exec(whole, `delete from outbox where id = $1`, id)
+			_, err = tx.Exec(whole, `update outbox set given_up_at = $2, attempts = $3, last_error = $4 where id = $1`, id, s.now().UTC(), attempts, failure.Error())
 		case ctx.Err() != nil:
 			return ctx.Err() // no fault of the letter's
 		default:

@@ -368,7 +368,10 @@ func (st *site) pass(want int) {
 	same(st.t, "letters sent", sent, want)
 }
 
-func (st *site) waiting() int { st.t.Helper(); return st.count(`select count(*) from outbox`) }
+func (st *site) waiting() int {
+	st.t.Helper()
+	return st.count(`select count(*) from outbox where given_up_at is null`)
+}
 
 // deliver runs a worker until the test ends.
 func (st *site) deliver() {
@@ -403,8 +406,9 @@ func TestLetters(t *testing.T) {
 		"account-deleted":   {data{"Username": "alice"}, "Your account was deleted", []string{"Hello alice,"}, 0},
 		"comment": {data{"Username": "alice", "Author": "bob", "What": "answered your comment on", "About": "the blog", "Text": "One\n\nTwo", "Kind": "answers to your comments", "Link": link, "Stop": link},
 			"bob answered your comment on the blog", []string{"Hello alice,", "One", "Two", "letters about answers to your comments are switched on"}, 2},
-		"reports": {data{"Username": "alice", "Open": 3, "Reported": 1, "Held": 2, "Link": link, "Stop": link}, "3 comments wait for a moderator", []string{"1 comment was reported", "2 comments are held"}, 2},
-		"warned":  {data{"Username": "alice", "About": "blog/x.html", "Text": "Be kind", "Link": link}, "A moderator has a word for you", []string{"Hello alice,", "Be kind"}, 1},
+		"reports":     {data{"Username": "alice", "Open": 3, "Reported": 1, "Held": 2, "Link": link, "Stop": link}, "3 comments wait for a moderator", []string{"1 comment was reported", "2 comments are held"}, 2},
+		"unpublished": {data{"Username": "alice", "Title": "Walker", "Note": "It burns", "Link": link}, "Your project was taken off the site", []string{"Hello alice,", "project Walker", "It burns", "write to an admin"}, 1},
+		"warned":      {data{"Username": "alice", "About": "blog/x.html", "Text": "Be kind", "Link": link}, "A moderator has a word for you", []string{"Hello alice,", "Be kind"}, 1},
 	}
 	files, err := fs.Glob(mailFiles, "templates/mail/*.txt")
 	if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -163,15 +164,101 @@ func (s *server) postMove(w http.ResponseWriter, r *http.Request, v viewer) erro
 	if err := in.err(); err != nil {
 		return err
 	}
-	m, err := s.moveURL(r.Context(), from, to)
+	m, err := s.moveFor(r, v, from, to)
 	if err != nil {
 		return err
 	}
-	c := s.clientOf(r)
-	if _, err := s.db.Exec(r.Context(), `
-		insert into accountlog (user_id, action, field_changed, old_value, new_value, changed_by, ip_address, user_agent)
-		values ($1, 'page_moved', 'url', $2, $3, $1, $4, $5)`, v.ID, m.Old, m.New, c.address, c.userAgent); err != nil {
+	return writeJSON(w, http.StatusOK, m)
+}
+
+// moveFor moves a page for an admin, and writes that to the history.
+func (s *server) moveFor(r *http.Request, v viewer, from, to string) (move, error) {
+	m, err := s.moveURL(r.Context(), from, to)
+	if err != nil {
+		return m, err
+	}
+	return m, audit{action: "page_moved", field: "url", was: m.Old, is: m.New, by: v.ID, client: s.clientOf(r)}.write(r.Context(), s.db, v.ID)
+}
+
+// movedPage is a page that has another address than before.
+type movedPage struct {
+	OldURL, NewURL string
+	CreatedAt      time.Time
+	Total          int
+}
+
+func (s *server) moveList() adminList[movedPage] {
+	return adminList[movedPage]{
+		path: "/admin/moves", template: "admin_moves", title: "Moved pages", sorts: []choice{{"newest", "Newest first"}, {"oldest", "Oldest first"}, {"address", "By old address"}},
+		columns: []string{"old_url", "new_url", "moved_at"},
+		cells:   func(m movedPage) []string { return []string{m.OldURL, m.NewURL, csvTime(&m.CreatedAt)} },
+		load: func(ctx context.Context, q listQuery) (list []movedPage, total int, err error) {
+			order := map[string]string{"newest": "created_at desc, old_url", "oldest": "created_at, old_url", "address": "old_url"}[q.Sort]
+			list, err = trafficPart[movedPage](ctx, s, `
+				select old_url, new_url, created_at, count(*) over () as total from page_alias
+				where $2 = '' or old_url ilike $1 or new_url ilike $1 order by `+order+` limit $3 offset $4`, likePattern(q.Search), q.Search, q.limit, q.offset)
+			if len(list) > 0 {
+				total = list[0].Total
+			}
+			return list, total, err
+		},
+	}
+}
+
+// movePreview is the form for a move, with what would move.
+type movePreview struct {
+	Form          formState
+	Ready         bool // the form holds two addresses
+	Old, New      string
+	There, Joined moveCounts // what the old page has, and what the new one has already
+}
+
+// moveCounts is what a page has.
+type moveCounts struct{ Likes, Comments, Views int }
+
+// previewMove reads the form of the page, which asks first what would move.
+func (s *server) previewMove(r *http.Request) (any, error) {
+	p := movePreview{Form: formState{ID: "move", Values: map[string]string{}}}
+	in := queryInput(r)
+	if !in.has("old") {
+		return p, nil
+	}
+	p.Form.Values = in.values()
+	p.Old, p.New = in.pageURL("old"), in.pageURL("new")
+	if err := in.err(); err != nil {
+		for _, one := range publicError(err).faults {
+			p.Form.add(one.Loc[len(one.Loc)-1], one.Msg)
+		}
+		return p, nil
+	}
+	for url, counts := range map[string]*moveCounts{p.Old: &p.There, p.New: &p.Joined} {
+		err := s.db.QueryRow(r.Context(), `
+			select (select count(*) from "like" where url = $1), (select count(*) from comment where url = $1), coalesce((select view_count from page_total where url = $1), 0)`, url).
+			Scan(&counts.Likes, &counts.Comments, &counts.Views)
+		if err != nil {
+			return nil, err
+		}
+	}
+	p.Ready = true
+	return p, nil
+}
+
+// sendMove moves a page, once its admin has seen what moves.
+func (s *server) sendMove(w http.ResponseWriter, r *http.Request, v viewer) error {
+	in, err := readForm(w, r)
+	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, m)
+	from, to := in.pageURL("old"), in.pageURL("new")
+	var m move
+	if err = in.err(); err == nil {
+		if m, err = s.moveFor(r, v, from, to); err == nil {
+			return s.done(w, r, "/admin/moves", m.Message+".")
+		}
+	}
+	form, status, err := refused(w, "move", in, err)
+	if err != nil {
+		return err
+	}
+	return renderList(s, w, r, v, status, s.moveList(), func(*http.Request) (any, error) { return movePreview{Form: form}, nil })
 }

@@ -74,6 +74,9 @@ func (s *server) logRequest(r *http.Request, rec *recorder, info *requestInfo, t
 	if info.viewer.signedIn() {
 		attrs = append(attrs, "user_id", info.viewer.ID)
 	}
+	if rec.status >= 500 {
+		s.failures.Add(1)
+	}
 	if info.err != nil {
 		level = slog.LevelError
 		attrs = append(attrs, "error", info.err)

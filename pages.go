@@ -75,7 +75,20 @@ func (s *server) addPages(page, slowPage func(pattern string, h handler)) {
 	page("POST   /account/letters", s.despite(mustVerify, s.sendNotifications))
 	page("POST   /account/delete", s.despite(mustEnroll|mustVerify, s.sendDeletion))
 
-	page("GET    /admin", s.admin(s.showUsersPage))
+	page("GET    /admin", s.admin(s.showDashboard))
+	page("GET    /admin/users", s.admin(showList(s, s.userList(), nil)))
+	page("GET    /admin/users.csv", s.admin(sendList(s, s.userList())))
+	page("GET    /admin/projects", s.admin(showList(s, s.projectList(), nil)))
+	page("GET    /admin/projects.csv", s.admin(sendList(s, s.projectList())))
+	page("GET    /admin/projects/{id}", s.admin(s.showAdminProject))
+	page("POST   /admin/projects/{id}/{act}", s.admin(s.sendProjectAct))
+	page("GET    /admin/moves", s.admin(showList(s, s.moveList(), s.previewMove)))
+	page("GET    /admin/moves.csv", s.admin(sendList(s, s.moveList())))
+	slowPage("POST /admin/moves", s.admin(s.sendMove))
+	page("GET    /admin/log", s.admin(showList(s, s.logList(), nil)))
+	page("GET    /admin/log.csv", s.admin(sendList(s, s.logList())))
+	page("GET    /admin/system", s.admin(s.showSystem))
+	page("POST   /admin/system/letters/{id}/again", s.admin(s.sendLetterAgain))
 	page("GET    /admin/storage", s.admin(s.showStorage))
 	page("GET    /admin/users/{id}", s.admin(s.showUserPage))
 	page("GET    /admin/views", s.admin(s.showTrafficPage))
@@ -137,12 +150,15 @@ var templateFuncs = map[string]any{
 	"iso":      func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 	"day":      func(t time.Time) string { return t.UTC().Format("2 January 2006") },
 	"minute":   func(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04 UTC") },
-	"plural": func(n int, one, many string) string {
-		if n == 1 {
-			return "1 " + one
-		}
-		return formatCount(n) + " " + many
-	},
+	"plural":   countOf,
+}
+
+// countOf is a number with its noun.
+func countOf(n int, one, many string) string {
+	if n == 1 {
+		return "1 " + one
+	}
+	return formatCount(n) + " " + many
 }
 
 // staticHashes are the contents of static/ in short, by file name.

@@ -479,7 +479,9 @@ func (s *server) deleteProject(w http.ResponseWriter, r *http.Request, v viewer,
 // setStatus publishes a project or takes it back; of two at once, one wins.
 func (s *server) setStatus(ctx context.Context, p project, status string) error {
 	return s.onProject(ctx, p, func(tx pgx.Tx) error {
-		tag, err := tx.Exec(ctx, `update project set status = $2, updated_at = now() where id = $1 and status <> $2`, p.ID, status)
+		tag, err := tx.Exec(ctx, `
+			update project set status = $2, updated_at = now(), featured_at = case when $2 = 'published' then featured_at end,
+			                   moderator_note = case when $2 = 'draft' then moderator_note end where id = $1 and status <> $2`, p.ID, status)
 		if err == nil && tag.RowsAffected() == 0 {
 			if status == "draft" {
 				return fail(http.StatusBadRequest, "Project is already a draft")

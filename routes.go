@@ -49,6 +49,7 @@ type server struct {
 	projectViews *group[*projectView]
 	lateViews    lateViews
 
+	failures      atomic.Int64   // answers of 500 and above that error_day does not have yet
 	errands       sync.WaitGroup // what later has under way
 	errandSlots   chan struct{}
 	errandsMayRun sync.RWMutex // tests hold it to look at what is done before an answer alone

@@ -396,7 +396,7 @@ func TestWordsOfSigningIn(t *testing.T) {
 	link := st.linkTo("alice@example.com", "/verify-email")
 	bob := st.member("bob")
 	bob.page(link).want(http.StatusOK).shows("signed in as <strong>bob</strong>, which is another account")
-	bob.page("/login?return_to="+url.QueryEscape(link)).shows("sign in with the account that it belongs to").hides(">Go on<")
+	bob.page("/login?return_to=" + url.QueryEscape(link)).shows("sign in with the account that it belongs to").hides(">Go on<")
 	alice.submit("/verify-email", url.Values{"token": {strings.TrimPrefix(link, "/verify-email?token=")}}).redirects("/account")
 	for _, p := range []*person{alice, bob, st.visitor()} {
 		p.page(link).want(http.StatusOK).shows("confirmed already").hides("notice bad", "@example.com")

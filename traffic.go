@@ -2,12 +2,10 @@ package main
 
 import (
 	"context"
-	"encoding/csv"
 	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -148,33 +146,22 @@ func (s *server) sendTraffic(w http.ResponseWriter, r *http.Request, v viewer) e
 	case "pages":
 		table = append(table, []string{"url", "view_count", "total_views", "unique_visitors", "last_viewed_at"})
 		for _, p := range t.Pages {
-			table = append(table, []string{spreadsheetText(p.URL), strconv.Itoa(p.ViewCount), strconv.Itoa(p.TotalViews), strconv.Itoa(p.UniqueVisitors),
+			table = append(table, []string{p.URL, strconv.Itoa(p.ViewCount), strconv.Itoa(p.TotalViews), strconv.Itoa(p.UniqueVisitors),
 				p.LastViewedAt.Format(time.RFC3339)})
 		}
 	case "referrers":
 		table = append(table, []string{"host", "view_count", "page_count"})
 		for _, h := range t.Referrers {
-			table = append(table, []string{spreadsheetText(h.Host), strconv.Itoa(h.ViewCount), strconv.Itoa(h.PageCount)})
+			table = append(table, []string{h.Host, strconv.Itoa(h.ViewCount), strconv.Itoa(h.PageCount)})
 		}
 	case "bots":
 		table = append(table, []string{"reason", "name", "view_count"})
 		for _, b := range t.Bots {
-			table = append(table, []string{spreadsheetText(b.Reason), spreadsheetText(b.Name), strconv.Itoa(b.ViewCount)})
+			table = append(table, []string{b.Reason, b.Name, strconv.Itoa(b.ViewCount)})
 		}
 	}
-	w.Header().Set("Content-Type", "text/csv; charset=utf-8")
-	w.Header().Set("Content-Disposition", attachment(fmt.Sprintf("%s_%s_%s.csv", what, t.From, t.To)))
-	w.Header().Set("Cache-Control", "no-store")
-	_ = csv.NewWriter(w).WriteAll(table) // the client is gone if this fails
+	writeCSV(w, fmt.Sprintf("%s_%s_%s.csv", what, t.From, t.To), table)
 	return nil
-}
-
-// spreadsheetText keeps a spreadsheet from taking a text for a formula.
-func spreadsheetText(text string) string {
-	if strings.IndexAny(text, "=+-@\t\r\n＝＋－＠") == 0 {
-		return "'" + text
-	}
-	return text
 }
 
 // trafficPage is the data of admin_views.html.
@@ -209,68 +196,13 @@ func (s *server) showTrafficPage(w http.ResponseWriter, r *http.Request, v viewe
 	if err != nil {
 		return err
 	}
-	data := trafficPage{traffic: t, Chart: chartOf(t.PerDay), Periods: []choice{{"30", "30 days"}, {"90", "90 days"}, {"365", "A year"}}}
+	var perDay []dayCount
+	for _, d := range t.PerDay {
+		perDay = append(perDay, dayCount{d.Date, d.ViewCount})
+	}
+	data := trafficPage{traffic: t, Chart: chartOf("chart", "Views per day", perDay, "view", "views"), Periods: []choice{{"30", "30 days"}, {"90", "90 days"}, {"365", "A year"}}}
 	if s.cfg.siteURL != s.cfg.publicURL {
 		data.Site = s.cfg.siteURL + "/"
 	}
 	return s.render(w, r, http.StatusOK, "admin_views", v, "Page views", data)
-}
-
-// chart is a bar chart of days: a bar is one unit wide at most, and Top views
-// are 100 units high.
-type chart struct {
-	Top, Half           int
-	Bars                []chartBar
-	First, Middle, Last string // days below the axis
-	Busiest             dayTraffic
-}
-
-type chartBar struct {
-	X, Y, Width, Height float64
-	Title               string
-	Current             bool // the day is not over
-}
-
-// chartOf draws the views of at least one day.
-func chartOf(days []dayTraffic) chart {
-	form := "2 Jan"
-	width := .8
-	if len(days) > 100 {
-		form, width = "2 Jan 2006", 1 // without gaps, which would be narrower than a pixel
-	}
-	c := chart{Busiest: days[0]}
-	for _, d := range days {
-		if d.ViewCount > c.Busiest.ViewCount {
-			c.Busiest = d
-		}
-	}
-	c.Top = chartTop(c.Busiest.ViewCount)
-	c.Half = c.Top / 2
-	for i, d := range days {
-		height := 100 * float64(d.ViewCount) / float64(c.Top)
-		text := formatCount(d.ViewCount) + " views"
-		if d.ViewCount == 1 {
-			text = "1 view"
-		}
-		current := i == len(days)-1
-		if current {
-			text += " so far"
-		}
-		c.Bars = append(c.Bars, chartBar{float64(i) + (1-width)/2, 100 - height, width, height, d.Date.Format("2 January 2006") + ": " + text, current})
-	}
-	day := func(i int) string { return days[i].Date.Format(form) }
-	c.First, c.Middle, c.Last = day(0), day(len(days)/2), day(len(days)-1)
-	return c
-}
-
-// chartTop is the end of an axis that has room for n and whose half is round:
-// 2, 4 or 10 times a power of ten.
-func chartTop(n int) int {
-	for power := 1; ; power *= 10 {
-		for _, m := range []int{2, 4, 10} {
-			if n <= m*power {
-				return m * power
-			}
-		}
-	}
 }

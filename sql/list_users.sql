@@ -1,5 +1,6 @@
--- Accounts, the newest first, each with how many there are in all. $1 pattern,
--- $2 the text searched for or #id, $3 which to show, $4 now, $5 limit, $6 offset.
+-- Accounts, each with how many there are in all. $1 pattern,
+-- $2 the text searched for or #id, $3 which to show, $4 now; the order,
+-- the limit $5 and the offset $6 follow.
 select id, username, firstname, lastname, email, status, type, force_password_reset, created_at, last_login,
        email_verified, totp_confirmed_at is not null as two_factor, locked_until, username_double or email_double as double, count(*) over () as total
 from "user" u
@@ -16,5 +17,3 @@ where ($2 = '' or '#' || id = $2 or id::varchar = $2 or username ilike $1 or ema
       when 'doubles' then exists (select from "user" o where (o.username_double or o.email_double)
           and (lower(o.username) = lower(u.username) or lower(o.email) = lower(u.email)))
       else true end
-order by created_at desc, id desc
-limit $5 offset $6
