@@ -347,7 +347,7 @@ func TestMovesOnThePage(t *testing.T) {
 	root.page("/admin/moves").shows("No page has moved").hides("This would move")
 	root.page("/admin/moves?old=/blog/a.html&new=news/%3Cb%3E").shows("blog/a.html → news/&lt;b&gt;", "1 like, 1 comment and 0 views would join the 0 likes")
 	same(t, "looking moves nothing", st.count(`select count(*) from comment where url = 'blog/a.html'`), 1)
-	root.page("/admin/moves?old="+strings.Repeat("x", 5000)+"&new=b").want(http.StatusOK).shows("must have at most").hides("This would move")
+	root.page("/admin/moves?old=" + strings.Repeat("x", 5000) + "&new=b").want(http.StatusOK).shows("must have at most").hides("This would move")
 	root.submit("/admin/moves", url.Values{"old": {"same"}, "new": {"same"}}).want(http.StatusBadRequest).shows("same page already")
 	root.submit("/admin/moves", url.Values{"old": {"blog/a.html"}, "new": {"news/a.html"}}).redirects("/admin/moves")
 	root.page("/admin/moves").shows("moved with it: 1 likes, 1 comments", "1 moved page", "news/a.html")

@@ -10,7 +10,7 @@ import (
 // work does what the server does beside the requests, until ctx ends.
 func (s *server) work(ctx context.Context) {
 	var all sync.WaitGroup
-	for _, worker := range []func(context.Context){s.upkeep, s.deliverMail, s.watchStorage, s.countLateViews, s.tellChanges, s.hearChanges} {
+	for _, worker := range []func(context.Context){s.upkeep, s.deliverMail, s.watchStorage, s.countLateViews, s.tellChanges, s.hearChanges, s.countFailures} {
 		all.Go(func() { s.keepOn(ctx, worker) })
 	}
 	all.Wait()

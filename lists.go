@@ -199,16 +199,12 @@ func writeCSV(w http.ResponseWriter, name string, table [][]string) {
 	_ = csv.NewWriter(w).WriteAll(table) // the client is gone if this fails
 }
 
-// spreadsheetText keeps a spreadsheet from taking a text for a formula. A
-// number is no formula, whatever its sign.
+// spreadsheetText keeps a spreadsheet from taking a text for a formula.
 func spreadsheetText(text string) string {
-	if strings.IndexAny(text, "=+-@\t\r\n＝＋－＠") != 0 {
-		return text
+	if strings.IndexAny(text, "=+-@\t\r\n＝＋－＠") == 0 {
+		return "'" + text
 	}
-	if _, err := strconv.ParseFloat(text, 64); err == nil {
-		return text
-	}
-	return "'" + text
+	return text
 }
 
 // csvTime is a time in a CSV; nil is empty.
