@@ -179,14 +179,14 @@ func sendList[T any](s *server, l adminList[T]) withViewer {
 		for _, row := range rows {
 			table = append(table, l.cells(row))
 		}
-		writeCSV(w, fmt.Sprintf("%s_%s.csv", strings.TrimPrefix(l.path, "/admin/"), s.now().UTC().Format(time.DateOnly)), table)
+		sendCSV(w, fmt.Sprintf("%s_%s.csv", strings.TrimPrefix(l.path, "/admin/"), s.now().UTC().Format(time.DateOnly)), table)
 		return nil
 	}
 }
 
-// writeCSV answers a table as a file (RFC 4180), whose texts no spreadsheet
+// sendCSV answers a table as a file (RFC 4180), whose texts no spreadsheet
 // takes for formulas.
-func writeCSV(w http.ResponseWriter, name string, table [][]string) {
+func sendCSV(w http.ResponseWriter, name string, table [][]string) {
 	for _, row := range table {
 		for i, text := range row {
 			row[i] = spreadsheetText(text)

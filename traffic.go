@@ -160,7 +160,7 @@ func (s *server) sendTraffic(w http.ResponseWriter, r *http.Request, v viewer) e
 			table = append(table, []string{b.Reason, b.Name, strconv.Itoa(b.ViewCount)})
 		}
 	}
-	writeCSV(w, fmt.Sprintf("%s_%s_%s.csv", what, t.From, t.To), table)
+	sendCSV(w, fmt.Sprintf("%s_%s_%s.csv", what, t.From, t.To), table)
 	return nil
 }
 
