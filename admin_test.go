@@ -281,7 +281,7 @@ func TestAdminRoutesAreForAdmins(t *testing.T) {
 	st := newSite(t)
 	alice := st.member("alice")
 	var patterns []string
-	note := func(pattern string, _ handler) { patterns = append(patterns, oneLine(pattern)) }
+	note := func(pattern string, _ route) { patterns = append(patterns, oneLine(pattern)) }
 	st.addPages(note, note)
 	found := 0
 	for _, pattern := range patterns {

@@ -275,8 +275,8 @@ type withViewer func(w http.ResponseWriter, r *http.Request, v viewer) error
 
 // open lets everybody in, signed in or not. Who has to do something before
 // reading is nobody here; a browser is sent to do it.
-func (s *server) open(next withViewer) handler {
-	return func(w http.ResponseWriter, r *http.Request) error {
+func (s *server) open(next withViewer) route {
+	return route{access: forOpen, handler: func(w http.ResponseWriter, r *http.Request) error {
 		v, err := s.promptViewerOf(w, r)
 		if err != nil && err != errMissingToken && err != errBadToken {
 			return err
@@ -289,16 +289,16 @@ func (s *server) open(next withViewer) handler {
 		}
 		infoOf(r).viewer = v
 		return next(w, r, v)
-	}
+	}}
 }
 
 // signedIn lets in who is signed in and has nothing left to do first.
-func (s *server) signedIn(next withViewer) handler { return s.despite(0, next) }
+func (s *server) signedIn(next withViewer) route { return s.despite(0, next) }
 
 // despite lets in who is signed in, even if they still have to do one of the
 // given things.
-func (s *server) despite(duties duty, next withViewer) handler {
-	return func(w http.ResponseWriter, r *http.Request) error {
+func (s *server) despite(duties duty, next withViewer) route {
+	return route{access: forSignedIn, handler: func(w http.ResponseWriter, r *http.Request) error {
 		v, err := s.promptViewerOf(w, r)
 		if err != nil {
 			return err
@@ -309,15 +309,17 @@ func (s *server) despite(duties duty, next withViewer) handler {
 		infoOf(r).viewer = v
 		w.Header().Set("Cache-Control", "no-store")
 		return next(w, r, v)
-	}
+	}}
 }
 
 // admin lets in admins.
-func (s *server) admin(next withViewer) handler {
-	return s.signedIn(func(w http.ResponseWriter, r *http.Request, v viewer) error {
+func (s *server) admin(next withViewer) route {
+	rt := s.signedIn(func(w http.ResponseWriter, r *http.Request, v viewer) error {
 		if !v.Admin {
 			return fail(http.StatusForbidden, "Only admins may do this")
 		}
 		return next(w, r, v)
 	})
+	rt.access = forAdmins
+	return rt
 }

@@ -389,13 +389,15 @@ func (s *server) limitWrites(next http.Handler) http.Handler {
 }
 
 // limited puts a limit of its own before one endpoint.
-func (s *server) limited(lm limit, next handler) handler {
-	return func(w http.ResponseWriter, r *http.Request) error {
+func (s *server) limited(lm limit, next route) route {
+	answer := next.handler
+	next.limit, next.handler = &lm, func(w http.ResponseWriter, r *http.Request) error {
 		if err := s.take(r, lm); err != nil {
 			return err
 		}
-		return next(w, r)
+		return answer(w, r)
 	}
+	return next
 }
 
 // take uses one request of the client's bucket, and returns the 429 when it is
@@ -457,6 +459,26 @@ func isCommentAction(method, rest string) bool {
 	return err == nil && (action == "versions" || action == "likers")
 }
 
+// shortest is an escaped path in the form in which the mux knows it.
+func shortest(method, escaped string) string {
+	for _, prefix := range pageURLRoutes {
+		rest, found := strings.CutPrefix(escaped, prefix)
+		if !found || prefix == "/interact/comments/" && isCommentAction(method, rest) {
+			continue
+		}
+		tail := ""
+		if prefix == "/analytics/page-views/" {
+			if page, is := strings.CutSuffix(rest, "/timeline"); is {
+				rest, tail = page, "/timeline"
+			}
+		}
+		if page, err := url.PathUnescape(rest); err == nil {
+			return prefix + segment(pageURL(page)) + tail
+		}
+	}
+	return path.Clean("/" + escaped)
+}
+
 // routed hands the request to its route. The mux would answer a path that is
 // not in its shortest form with a redirect, which JSON clients don't follow
 // with their method and body: so the path is brought into that form here. And
@@ -464,27 +486,7 @@ func isCommentAction(method, rest string) bool {
 func (s *server) routed(mux *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		escaped := r.URL.EscapedPath()
-		clean := ""
-		for _, prefix := range pageURLRoutes {
-			rest, found := strings.CutPrefix(escaped, prefix)
-			if !found || prefix == "/interact/comments/" && isCommentAction(r.Method, rest) {
-				continue
-			}
-			tail := ""
-			if prefix == "/analytics/page-views/" {
-				if page, is := strings.CutSuffix(rest, "/timeline"); is {
-					rest, tail = page, "/timeline"
-				}
-			}
-			page, err := url.PathUnescape(rest)
-			if err == nil {
-				clean = prefix + segment(pageURL(page)) + tail
-			}
-		}
-		if clean == "" {
-			clean = path.Clean("/" + escaped)
-		}
-		if clean != escaped {
+		if clean := shortest(r.Method, escaped); clean != escaped {
 			u := *r.URL
 			u.Path, _ = url.PathUnescape(clean)
 			u.RawPath = clean

@@ -20,7 +20,7 @@ import (
 // addPages is the part of the route table that is for people: one line a
 // page or form, with who may use it; the slow one takes uploads. Every page works
 // without scripts.
-func (s *server) addPages(page, slowPage func(pattern string, h handler)) {
+func (s *server) addPages(page, slowPage func(pattern string, rt route)) {
 	page("GET    /{$}", s.open(s.showHome))
 	page("GET    /projects", s.open(s.showGalleryPage))
 	page("GET    /projects/{project}", s.visible(s.toProjectPage))
@@ -117,12 +117,12 @@ func (s *server) addPages(page, slowPage func(pattern string, h handler)) {
 	page("GET    /admin/moderation", s.admin(s.showQueue))
 	page("POST   /admin/moderation/{id}/{act}", s.admin(s.sendAct))
 
-	slowPage("GET /robots.txt", s.showRobots)
-	slowPage("GET /sitemap.xml", s.showSitemap)
-	slowPage("GET /sitemaps/{file}", s.showSitemapPart)
-	page("GET    /static/{file}", s.serveStatic)
-	page("GET    /favicon.ico", s.serveStatic)
-	page("GET    /manifest.webmanifest", s.serveManifest)
+	slowPage("GET /robots.txt", public(s.showRobots))
+	slowPage("GET /sitemap.xml", public(s.showSitemap))
+	slowPage("GET /sitemaps/{file}", public(s.showSitemapPart))
+	page("GET    /static/{file}", public(s.serveStatic))
+	page("GET    /favicon.ico", public(s.serveStatic))
+	page("GET    /manifest.webmanifest", public(s.serveManifest))
 }
 
 // templateFuncs are what templates can call.
@@ -264,15 +264,17 @@ func seeOther(w http.ResponseWriter, r *http.Request, path string) error {
 
 // bySlug finds the project of a page's address by the id that leads its last
 // segment.
-func bySlug(next handler) handler {
-	return func(w http.ResponseWriter, r *http.Request) error {
+func bySlug(next route) route {
+	read := next.handler
+	next.handler = func(w http.ResponseWriter, r *http.Request) error {
 		id, _, _ := strings.Cut(r.PathValue("slug"), "-")
 		if _, err := strconv.Atoi(id); err != nil {
 			return fail(http.StatusNotFound, "Project not found")
 		}
 		r.SetPathValue("project", id)
-		return next(w, r)
+		return read(w, r)
 	}
+	return next
 }
 
 // toProjectPage answers the short address of a project with its page.

@@ -122,8 +122,8 @@ type withProject func(w http.ResponseWriter, r *http.Request, v viewer, p projec
 
 // visible resolves the project of the path for a reader: a draft is its
 // author's alone.
-func (s *server) visible(next withProject) handler {
-	return s.open(func(w http.ResponseWriter, r *http.Request, v viewer) error {
+func (s *server) visible(next withProject) route {
+	rt := s.open(func(w http.ResponseWriter, r *http.Request, v viewer) error {
 		p, err := s.loadProject(r)
 		if err != nil {
 			return err
@@ -136,6 +136,8 @@ func (s *server) visible(next withProject) handler {
 		}
 		return next(w, r, v, p)
 	})
+	rt.access = forReaders
+	return rt
 }
 
 // visibleTo is the error for somebody who may not see the project.
@@ -148,8 +150,8 @@ func (p project) visibleTo(v viewer) error {
 
 // author resolves the project of the path for a writer. verb says what only
 // the author may do: "add steps to".
-func (s *server) author(verb string, next withProject) handler {
-	return s.signedIn(func(w http.ResponseWriter, r *http.Request, v viewer) error {
+func (s *server) author(verb string, next withProject) route {
+	rt := s.signedIn(func(w http.ResponseWriter, r *http.Request, v viewer) error {
 		p, err := s.loadProject(r)
 		if err != nil {
 			return err
@@ -160,6 +162,8 @@ func (s *server) author(verb string, next withProject) handler {
 		p.ifMatch = r.Header.Get("If-Match")
 		return next(w, r, v, p)
 	})
+	rt.access = forAuthor
+	return rt
 }
 
 func (s *server) loadProject(r *http.Request) (project, error) {

@@ -89,21 +89,54 @@ func newServer(cfg config, db *pgxpool.Pool, st *storage, now func() time.Time, 
 	return s, nil
 }
 
-// handler is the whole server: one line a route, with who may use it.
+// access is who may use a route.
+type access string
+
+const (
+	forEverybody access = "Everybody"
+	forOpen      access = "Everybody; the answer can depend on who is signed in"
+	forReaders   access = "Everybody; a draft is its author's alone"
+	forSignedIn  access = "Who is signed in"
+	forAuthor    access = "The project's author"
+	forAdmins    access = "Admins"
+)
+
+// route is a handler with what its adapters say of it, for the API document.
+type route struct {
+	handler handler
+	access  access
+	limit   *limit // of its own, beside that on all writes
+}
+
+// public makes a route of a handler that does not ask who is there.
+func public(h handler) route { return route{handler: h, access: forEverybody} }
+
+// handler is the whole server.
 func (s *server) handler() http.Handler {
-	mux := http.NewServeMux()
-	api := func(pattern string, h handler) { mux.Handle(oneLine(pattern), s.answers(s.prompt(h), false)) }
-	page := func(pattern string, h handler) { mux.Handle(oneLine(pattern), s.answers(s.prompt(h), true)) }
+	mux, _ := s.routes()
+	return s.wrap(mux)
+}
+
+// routes is one line a route, with who may use it; list is those of the API by
+// their patterns.
+func (s *server) routes() (mux *http.ServeMux, list map[string]route) {
+	mux, list = http.NewServeMux(), map[string]route{}
+	add := func(pattern string, rt route, h handler) {
+		mux.Handle(pattern, s.answers(h, false))
+		list[pattern] = rt
+	}
+	api := func(pattern string, rt route) { add(oneLine(pattern), rt, s.prompt(rt.handler)) }
+	page := func(pattern string, rt route) { mux.Handle(oneLine(pattern), s.answers(s.prompt(rt.handler), true)) }
 	// A transfer takes as long as its bytes or rows do.
-	transfer := func(pattern string, h handler) { mux.Handle(oneLine(pattern), s.answers(h, false)) }
-	slowPage := func(pattern string, h handler) { mux.Handle(oneLine(pattern), s.answers(h, true)) }
+	transfer := func(pattern string, rt route) { add(oneLine(pattern), rt, rt.handler) }
+	slowPage := func(pattern string, rt route) { mux.Handle(oneLine(pattern), s.answers(rt.handler, true)) }
 
 	// Accounts
-	api("POST   /accounts/register", s.register)
-	api("POST   /api/register", s.registerOld)
-	api("POST   /api/login", s.limited(loginLimit, s.login))
-	api("POST   /auth/login", s.limited(loginLimit, s.login))
-	api("GET    /logout", s.logout)
+	api("POST   /accounts/register", public(s.register))
+	api("POST   /api/register", public(s.registerOld))
+	api("POST   /api/login", s.limited(loginLimit, public(s.login)))
+	api("POST   /auth/login", s.limited(loginLimit, public(s.login)))
+	api("GET    /logout", public(s.logout))
 	api("GET    /api/me", s.despite(mustEnroll|mustVerify, s.showMe))
 	api("GET    /api/auth/me", s.despite(mustEnroll|mustVerify, s.showMe))
 	api("PATCH  /api/me/email", s.despite(mustVerify, s.changeEmail))
@@ -129,9 +162,9 @@ func (s *server) handler() http.Handler {
 
 	api("POST   /api/verify-email", s.limited(resetLimit, s.open(s.postVerify)))
 	api("POST   /api/me/verify-email/resend", s.limited(mailLimit, s.despite(mustVerify, s.postResend)))
-	api("POST   /api/password/forgot", s.limited(mailLimit, s.postForgot))
-	api("POST   /api/password/reset", s.limited(resetLimit, s.postReset(s.resetByLink)))
-	api("POST   /api/reset-password", s.limited(resetLimit, s.postReset(s.resetByCode)))
+	api("POST   /api/password/forgot", s.limited(mailLimit, public(s.postForgot)))
+	api("POST   /api/password/reset", s.limited(resetLimit, public(s.postReset(s.resetByLink))))
+	api("POST   /api/reset-password", s.limited(resetLimit, public(s.postReset(s.resetByCode))))
 
 	// Admins' work on accounts
 	api("GET    /api/admin/users", s.admin(s.showUsers))
@@ -143,19 +176,19 @@ func (s *server) handler() http.Handler {
 	// Profile pictures
 	transfer("POST /profile/picture", s.signedIn(s.postPicture))
 	transfer("DELETE /profile/picture", s.signedIn(s.deletePicture))
-	transfer("GET /profile_pictures/{file}", s.servePicture)
+	transfer("GET /profile_pictures/{file}", public(s.servePicture))
 
 	// Likes
 	api("POST   /interact/like", s.signedIn(s.likePage))
 	api("GET    /interact/likes/{url}", s.open(s.pageLikes(likesShape)))
 	api("GET    /interact/like-status/{url}", s.open(s.pageLikes(likeStatusShape)))
 	api("GET    /interact/user-like-status/{url}", s.open(s.pageLikes(userLikeStatusShape)))
-	api("GET    /interact/most-liked", s.mostLiked)
+	api("GET    /interact/most-liked", public(s.mostLiked))
 	api("POST   /interact/refresh-most-liked", s.admin(s.refreshed))
 	api("POST   /api/likes", s.signedIn(s.addLike(urlField)))
 	api("DELETE /api/likes/{id}", s.signedIn(s.removeLike))
 	api("GET    /api/likes/count", s.open(s.countLikes(urlField)))
-	api("GET    /api/likes/most-liked", s.mostLiked)
+	api("GET    /api/likes/most-liked", public(s.mostLiked))
 	api("POST   /api/likes/refresh-view", s.admin(s.refreshed))
 	api("POST   /api/likes/entity", s.signedIn(s.addLike((*input).entity)))
 	api("DELETE /api/likes/entity/{id}", s.signedIn(s.removeLike))
@@ -194,24 +227,24 @@ func (s *server) handler() http.Handler {
 	api("GET    /profile/{username}", s.open(s.showProfile))
 	api("GET    /profile/{username}/comments", s.open(s.showProfileComments))
 	api("PUT    /profile", s.signedIn(s.putProfile))
-	api("GET    /api/users/{username}/comments_count", s.showCommentsCount)
+	api("GET    /api/users/{username}/comments_count", public(s.showCommentsCount))
 
 	// Page views
-	api("POST   /analytics/page-view", s.logPageView)
-	api("GET    /analytics/page-views/{url}", s.showPageViews)
-	api("GET    /analytics/page-views/{url}/timeline", s.showTimeline)
-	api("GET    /analytics/most-viewed", s.mostViewed)
+	api("POST   /analytics/page-view", public(s.logPageView))
+	api("GET    /analytics/page-views/{url}", public(s.showPageViews))
+	api("GET    /analytics/page-views/{url}/timeline", public(s.showTimeline))
+	api("GET    /analytics/most-viewed", public(s.mostViewed))
 	api("POST   /analytics/refresh-page-view-counts", s.admin(s.refreshed))
 	api("GET    /api/admin/views", s.admin(s.showTraffic))
 
 	// For pages of other sites
-	api("GET    /embed.js", s.serveEmbed)
+	api("GET    /embed.js", public(s.serveEmbed))
 	api("GET    /api/viewer", s.open(s.showViewer))
 
 	// Feeds
-	api("GET    /feeds/comments.atom", s.showCommentFeed)
-	api("GET    /feeds/users/{file}", s.showUserFeed)
-	api("GET    /feeds/projects.atom", s.showProjectFeed)
+	api("GET    /feeds/comments.atom", public(s.showCommentFeed))
+	api("GET    /feeds/users/{file}", public(s.showUserFeed))
+	api("GET    /feeds/projects.atom", public(s.showProjectFeed))
 
 	// Moved pages
 	transfer("POST /api/admin/urls/move", s.admin(s.postMove))
@@ -228,9 +261,9 @@ func (s *server) handler() http.Handler {
 	api("PUT    /api/projects/{project}/unpublish", s.author("unpublish", s.switchStatus("draft", "Project unpublished")))
 	transfer("GET /api/projects/{project}/download", s.visible(s.downloadProject))
 	transfer("POST /api/projects/{project}/remix", s.signedIn(s.postRemix))
-	api("GET    /api/tags", s.showTags)
-	api("GET    /api/licenses", s.showLicenses)
-	api("GET    /api/components/search", s.searchComponents)
+	api("GET    /api/tags", public(s.showTags))
+	api("GET    /api/licenses", public(s.showLicenses))
+	api("GET    /api/components/search", public(s.searchComponents))
 	api("POST   /api/components", s.signedIn(s.postComponent))
 
 	api("GET    /api/projects/{project}/steps", s.visible(listOf[step](s, listSteps)))
@@ -279,12 +312,12 @@ func (s *server) handler() http.Handler {
 	s.addPages(page, slowPage)
 
 	// Health
-	api("GET    /health", s.health)
-	api("GET    /livez", s.isAlive)
-	api("GET    /readyz", s.isReady)
-	api("GET    /metrics", s.showMetrics)
+	api("GET    /health", public(s.health))
+	api("GET    /livez", public(s.isAlive))
+	api("GET    /readyz", public(s.isReady))
+	api("GET    /metrics", public(s.showMetrics))
 	api("POST   /api/admin/log-level", s.admin(s.postLogLevel))
-	return s.wrap(mux)
+	return mux, list
 }
 
 // answers makes an http.Handler of a handler; page says that its errors are
