@@ -160,7 +160,12 @@ func (b *syncBuffer) String() string {
 // which start as loadConfig gives them.
 func newSite(t testing.TB, change ...func(c *config)) *site {
 	t.Helper()
-	dsn := newDatabase(t, "template_chatter")
+	return newSiteOn(t, newDatabase(t, "template_chatter"), change...)
+}
+
+// newSiteOn is newSite on a database that is there already.
+func newSiteOn(t testing.TB, dsn string, change ...func(c *config)) *site {
+	t.Helper()
 	dir := t.TempDir()
 	cfg, err := loadConfig(func(name string) string {
 		return map[string]string{"DATA_DIR": dir, "TESTING": "true", "DATABASE_URL": dsn, "ALLOWED_ORIGINS": "https://www.example.com", "SITE_NAME": "Test Site", "ALLOWED_METRICS": "none"}[name]

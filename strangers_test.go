@@ -25,6 +25,13 @@ func projectRoutes(t *testing.T) (list [][2]string) {
 	return list
 }
 
+// isButton reports whether a body is that of a button of a form, which not every
+// kind of part has.
+func isButton(body any) bool {
+	form, is := body.(url.Values)
+	return is && form.Has("action")
+}
+
 // No endpoint takes the id of a part of somebody else's project, or shows
 // anything of a draft that is another's.
 func TestStrangersPartsAreNotFound(t *testing.T) {
@@ -76,7 +83,7 @@ func TestStrangersPartsAreNotFound(t *testing.T) {
 					continue
 				}
 				// another's part in one's own project
-				if a := bob.do(method, strings.Replace(part, "{project}", fmt.Sprint(mine), 1), body); a.status != http.StatusNotFound && !strings.Contains(string(a.body), "There is no such button here") {
+				if a := bob.do(method, strings.Replace(part, "{project}", fmt.Sprint(mine), 1), body); a.status != http.StatusNotFound && !(a.status == http.StatusBadRequest && isButton(body)) {
 					t.Errorf("another's part: %s answers %d %s", a.request, a.status, truncate(string(a.body), 200))
 				}
 			}
