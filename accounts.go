@@ -244,6 +244,13 @@ func (s *server) changeAccount(w http.ResponseWriter, r *http.Request, v viewer)
 	return writeJSON(w, http.StatusOK, a.userRead)
 }
 
+// emailChange is the answer to a new address.
+type emailChange struct {
+	Message string `json:"message"`
+	Email   string `json:"email"`
+	Pending bool   `json:"pending"` // the address still has to be confirmed
+}
+
 // changeEmail answers PATCH /api/me/email.
 func (s *server) changeEmail(w http.ResponseWriter, r *http.Request, v viewer) error {
 	in, err := readInput(w, r)
@@ -263,11 +270,7 @@ func (s *server) changeEmail(w http.ResponseWriter, r *http.Request, v viewer) e
 	if a.PendingEmail != nil {
 		text = "We have sent a link to the new address; it counts once you have opened that"
 	}
-	return writeJSON(w, http.StatusOK, struct {
-		Message string `json:"message"`
-		Email   string `json:"email"`
-		Pending bool   `json:"pending"` // the address still has to be confirmed
-	}{text, email, a.PendingEmail != nil})
+	return writeJSON(w, http.StatusOK, emailChange{text, email, a.PendingEmail != nil})
 }
 
 // showAccountRead answers with the account without its profile.
@@ -277,6 +280,14 @@ func (s *server) showAccountRead(w http.ResponseWriter, r *http.Request, v viewe
 		return err
 	}
 	return writeJSON(w, http.StatusOK, a.userRead)
+}
+
+// meAnswer is account and profile under every name by which pages of the site know them.
+type meAnswer struct {
+	account
+	AccountCreatedAt time.Time `json:"account_created_at"`
+	AvatarURL        *string   `json:"avatar_url"`
+	IsAdmin          bool      `json:"is_admin"`
 }
 
 // showMe answers GET /api/me: account and profile, with the names that
@@ -291,19 +302,17 @@ func (s *server) showMe(w http.ResponseWriter, r *http.Request, v viewer) error 
 		address := s.cfg.publicURL + "/profile_pictures/" + *a.ProfilePicture
 		avatar = &address
 	}
-	return writeJSON(w, http.StatusOK, struct {
-		account
-		AccountCreatedAt time.Time `json:"account_created_at"`
-		AvatarURL        *string   `json:"avatar_url"`
-		IsAdmin          bool      `json:"is_admin"`
-	}{a, a.CreatedAt, avatar, a.Type == 1})
+	return writeJSON(w, http.StatusOK, meAnswer{a, a.CreatedAt, avatar, a.Type == 1})
+}
+
+// usernameAnswer is just the name.
+type usernameAnswer struct {
+	Username string `json:"username"`
 }
 
 // showUsername answers GET /me.
 func (s *server) showUsername(w http.ResponseWriter, r *http.Request, v viewer) error {
-	return writeJSON(w, http.StatusOK, struct {
-		Username string `json:"username"`
-	}{v.Username})
+	return writeJSON(w, http.StatusOK, usernameAnswer{v.Username})
 }
 
 // showWelcome answers GET /protected, by which a client tests its token.

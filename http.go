@@ -122,6 +122,13 @@ func infoOf(r *http.Request) *requestInfo {
 	return info
 }
 
+// errorAnswer is the body of every error.
+type errorAnswer struct {
+	Detail string  `json:"detail"`
+	Code   string  `json:"code,omitempty"`
+	Errors []fault `json:"errors,omitempty"`
+}
+
 // answerError writes err to the client: as a page where the route is one, as
 // JSON elsewhere. A browser that lacks a sign-in is sent to get one.
 func (s *server) answerError(w http.ResponseWriter, r *http.Request, err error) {
@@ -162,11 +169,7 @@ func (s *server) answerError(w http.ResponseWriter, r *http.Request, err error) 
 		_ = s.render(w, r, public.status, "error", info.viewer, http.StatusText(public.status), errorPage{public.status, public.detail}) // which logs
 		return
 	}
-	body := struct {
-		Detail string  `json:"detail"`
-		Code   string  `json:"code,omitempty"`
-		Errors []fault `json:"errors,omitempty"`
-	}{public.detail, public.code, public.faults}
+	body := errorAnswer{public.detail, public.code, public.faults}
 	if err := writeJSON(w, public.status, body); err != nil {
 		s.log.Error("writing an error", "error", err)
 	}

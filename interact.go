@@ -231,31 +231,39 @@ func (s *server) pageLikes(shape func(url string, l likeStatus) any) withViewer 
 	}
 }
 
-// likesShape has every name under which pages of the site know the two facts.
+// pageLikesAnswer has every name under which pages of the site know the two facts.
+type pageLikesAnswer struct {
+	URL          string `json:"url"`
+	LikeCount    int    `json:"like_count"`
+	Count        int    `json:"count"`
+	UserHasLiked bool   `json:"user_has_liked"`
+	UserLiked    bool   `json:"user_liked"`
+}
+
 func likesShape(url string, l likeStatus) any {
-	return struct {
-		URL          string `json:"url"`
-		LikeCount    int    `json:"like_count"`
-		Count        int    `json:"count"`
-		UserHasLiked bool   `json:"user_has_liked"`
-		UserLiked    bool   `json:"user_liked"`
-	}{url, l.LikeCount, l.LikeCount, l.Liked, l.Liked}
+	return pageLikesAnswer{url, l.LikeCount, l.LikeCount, l.Liked, l.Liked}
+}
+
+// likeStatusAnswer is the same in short.
+type likeStatusAnswer struct {
+	URL          string `json:"url"`
+	LikeCount    int    `json:"like_count"`
+	UserHasLiked bool   `json:"user_has_liked"`
 }
 
 func likeStatusShape(url string, l likeStatus) any {
-	return struct {
-		URL          string `json:"url"`
-		LikeCount    int    `json:"like_count"`
-		UserHasLiked bool   `json:"user_has_liked"`
-	}{url, l.LikeCount, l.Liked}
+	return likeStatusAnswer{url, l.LikeCount, l.Liked}
+}
+
+// userLikeAnswer is about the viewer alone.
+type userLikeAnswer struct {
+	URL          string `json:"url"`
+	UserHasLiked bool   `json:"user_has_liked"`
+	LikeID       *int   `json:"like_id"`
 }
 
 func userLikeStatusShape(url string, l likeStatus) any {
-	return struct {
-		URL          string `json:"url"`
-		UserHasLiked bool   `json:"user_has_liked"`
-		LikeID       *int   `json:"like_id"`
-	}{url, l.Liked, l.UserLikeID}
+	return userLikeAnswer{url, l.Liked, l.UserLikeID}
 }
 
 // likeRead is a row of "like".
@@ -322,6 +330,12 @@ func (s *server) removeLike(w http.ResponseWriter, r *http.Request, v viewer) er
 	return nil
 }
 
+// likeCountAnswer says how a target is liked.
+type likeCountAnswer struct {
+	target
+	likeStatus
+}
+
 // countLikes answers the counts under /api/likes for the target in the query.
 func (s *server) countLikes(of func(in *input) target) withViewer {
 	return func(w http.ResponseWriter, r *http.Request, v viewer) error {
@@ -337,10 +351,7 @@ func (s *server) countLikes(of func(in *input) target) withViewer {
 		if err != nil {
 			return err
 		}
-		return s.answerShared(w, r, v, struct {
-			target
-			likeStatus
-		}{t, status}, t.about("likes", status.Stored)...)
+		return s.answerShared(w, r, v, likeCountAnswer{t, status}, t.about("likes", status.Stored)...)
 	}
 }
 
@@ -774,6 +785,13 @@ type liker struct {
 	ProfilePicture *string `json:"profile_picture"` // the file's name
 }
 
+// likersAnswer is how many like a comment, and who did last.
+type likersAnswer struct {
+	CommentID int     `json:"comment_id"`
+	LikeCount int     `json:"like_count"`
+	Likers    []liker `json:"likers"`
+}
+
 // showLikers answers who liked a comment last.
 func (s *server) showLikers(w http.ResponseWriter, r *http.Request, v viewer) error {
 	id, err := pathID(r, "id")
@@ -787,11 +805,7 @@ func (s *server) showLikers(w http.ResponseWriter, r *http.Request, v viewer) er
 	if err != nil {
 		return orNotFound(err, "Comment")
 	}
-	answer := struct {
-		CommentID int     `json:"comment_id"`
-		LikeCount int     `json:"like_count"`
-		Likers    []liker `json:"likers"`
-	}{CommentID: id, Likers: []liker{}}
+	answer := likersAnswer{CommentID: id, Likers: []liker{}}
 	rows, err := s.db.Query(r.Context(), `
 		select c.like_count, u.id as user_id, u.username, u.profile_picture
 		from comment c join commentlike l on l.comment_id = c.id join "user" u on u.id = l.user_id

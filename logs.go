@@ -99,6 +99,12 @@ func (l *levelSwitch) Level() slog.Level {
 	return slog.Level(l.base.Load())
 }
 
+// logLevelAnswer is the level that holds, and how long.
+type logLevelAnswer struct {
+	Level string    `json:"level"`
+	Until time.Time `json:"until"`
+}
+
 // postLogLevel sets the level of this process's log for some minutes; 0
 // minutes takes that back.
 func (s *server) postLogLevel(w http.ResponseWriter, r *http.Request, v viewer) error {
@@ -117,10 +123,7 @@ func (s *server) postLogLevel(w http.ResponseWriter, r *http.Request, v viewer) 
 	until := s.now().UTC().Add(time.Duration(minutes) * time.Minute)
 	s.level.other.Store(&otherLevel{level, until})
 	s.log.Warn("an admin changed the level of the log", "level", level, "until", until, "user_id", v.ID)
-	return writeJSON(w, http.StatusOK, struct {
-		Level string    `json:"level"`
-		Until time.Time `json:"until"`
-	}{s.level.Level().String(), until})
+	return writeJSON(w, http.StatusOK, logLevelAnswer{s.level.Level().String(), until})
 }
 
 // logFile is a file that lines are added to. Before it grows beyond max bytes

@@ -77,6 +77,12 @@ func (s *server) heldFor(a author, links bool) *string {
 	return nil
 }
 
+// reportAnswer thanks, and says how many reports there are.
+type reportAnswer struct {
+	Message   string `json:"message"`
+	FlagCount int    `json:"flag_count"`
+}
+
 // postReport takes a report of a comment; one a person counts. Who repeats it
 // changes nothing, unless the comment has been edited since.
 func (s *server) postReport(w http.ResponseWriter, r *http.Request, v viewer) error {
@@ -92,10 +98,7 @@ func (s *server) postReport(w http.ResponseWriter, r *http.Request, v viewer) er
 	if !fresh {
 		text = "You have reported this comment already"
 	}
-	return writeJSON(w, http.StatusOK, struct {
-		Message   string `json:"message"`
-		FlagCount int    `json:"flag_count"`
-	}{text, count})
+	return writeJSON(w, http.StatusOK, reportAnswer{text, count})
 }
 
 // reportReasons are the values of the field "reason".

@@ -472,17 +472,20 @@ func (s *server) setPicture(w http.ResponseWriter, r *http.Request, v viewer) (n
 	return name, located, nil
 }
 
+// pictureAnswer says where the new picture is.
+type pictureAnswer struct {
+	Message           string `json:"message"`
+	ProfilePictureURL string `json:"profile_picture_url"`
+	LocationRemoved   bool   `json:"location_removed"`
+}
+
 // postPicture answers with the address of the new picture.
 func (s *server) postPicture(w http.ResponseWriter, r *http.Request, v viewer) error {
 	name, located, err := s.setPicture(unhurried(w, r), r, v)
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, struct {
-		Message           string `json:"message"`
-		ProfilePictureURL string `json:"profile_picture_url"`
-		LocationRemoved   bool   `json:"location_removed"`
-	}{"Profile picture updated", "/profile_pictures/" + name, located})
+	return writeJSON(w, http.StatusOK, pictureAnswer{"Profile picture updated", "/profile_pictures/" + name, located})
 }
 
 var errNoPicture = fail(http.StatusNotFound, "No profile picture to delete")

@@ -60,6 +60,13 @@ func (s *server) showOwnProfile(w http.ResponseWriter, r *http.Request, v viewer
 
 const maxBio = 500
 
+// profileChange is what the profile says now.
+type profileChange struct {
+	Message  string  `json:"message"`
+	Location *string `json:"location"`
+	Bio      *string `json:"bio"`
+}
+
 // putProfile changes the viewer's location and bio.
 func (s *server) putProfile(w http.ResponseWriter, r *http.Request, v viewer) error {
 	in, err := readInput(w, r)
@@ -78,11 +85,7 @@ func (s *server) putProfile(w http.ResponseWriter, r *http.Request, v viewer) er
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, struct {
-		Message  string  `json:"message"`
-		Location *string `json:"location"`
-		Bio      *string `json:"bio"`
-	}{"Profile updated", a.Location, a.Bio})
+	return writeJSON(w, http.StatusOK, profileChange{"Profile updated", a.Location, a.Bio})
 }
 
 // profileComment is a comment in its author's profile. One on a project has the
@@ -122,6 +125,12 @@ func (s *server) loadProfileComments(ctx context.Context, userID int, v viewer, 
 	})
 }
 
+// profileCommentsAnswer is a page of what somebody has written.
+type profileCommentsAnswer struct {
+	Username string           `json:"username"`
+	Comments []profileComment `json:"comments"`
+}
+
 // showProfileComments answers the comments of the user in the path.
 func (s *server) showProfileComments(w http.ResponseWriter, r *http.Request, v viewer) error {
 	in := queryInput(r)
@@ -137,10 +146,12 @@ func (s *server) showProfileComments(w http.ResponseWriter, r *http.Request, v v
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, struct {
-		Username string           `json:"username"`
-		Comments []profileComment `json:"comments"`
-	}{p.Username, list})
+	return writeJSON(w, http.StatusOK, profileCommentsAnswer{p.Username, list})
+}
+
+// countAnswer is a number alone.
+type countAnswer struct {
+	Count int `json:"count"`
 }
 
 // showCommentsCount answers how many comments a user's profile counts; nobody
@@ -151,7 +162,5 @@ func (s *server) showCommentsCount(w http.ResponseWriter, r *http.Request) error
 	if err != nil && !errors.As(err, &unknown) {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, struct {
-		Count int `json:"count"`
-	}{p.CommentCount})
+	return writeJSON(w, http.StatusOK, countAnswer{p.CommentCount})
 }

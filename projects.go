@@ -496,6 +496,12 @@ func (s *server) setStatus(ctx context.Context, p project, status string) error 
 	})
 }
 
+// statusChange is the project after it was published or taken back.
+type statusChange struct {
+	projectDetail
+	Message string `json:"message"`
+}
+
 // switchStatus answers publish and unpublish.
 func (s *server) switchStatus(status, done string) withProject {
 	return func(w http.ResponseWriter, r *http.Request, v viewer, p project) error {
@@ -507,9 +513,6 @@ func (s *server) switchStatus(status, done string) withProject {
 			return err
 		}
 		w.Header().Set("ETag", d.etag())
-		return writeJSON(w, http.StatusOK, struct {
-			projectDetail
-			Message string `json:"message"`
-		}{d, done})
+		return writeJSON(w, http.StatusOK, statusChange{d, done})
 	}
 }

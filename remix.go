@@ -295,6 +295,12 @@ func (s *server) insertRemix(ctx context.Context, tx pgx.Tx, v viewer, d project
 	return id, tx.SendBatch(ctx, &batch).Close()
 }
 
+// remixAnswer is the new draft.
+type remixAnswer struct {
+	projectDetail
+	Missing []string `json:"missing,omitempty"` // files that the storage has lost
+}
+
 // postRemix answers with the new draft.
 func (s *server) postRemix(w http.ResponseWriter, r *http.Request, v viewer) error {
 	id, missing, err := s.remix(r, v)
@@ -306,10 +312,7 @@ func (s *server) postRemix(w http.ResponseWriter, r *http.Request, v viewer) err
 		return err
 	}
 	w.Header().Set("ETag", d.etag())
-	return writeJSON(w, http.StatusCreated, struct {
-		projectDetail
-		Missing []string `json:"missing,omitempty"` // files that the storage has lost
-	}{d, missing})
+	return writeJSON(w, http.StatusCreated, remixAnswer{d, missing})
 }
 
 // sendRemix takes the button on a project's page, and leads to the editor.

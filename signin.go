@@ -347,6 +347,12 @@ func (s *server) sessionsOf(r *http.Request) []string {
 	return list
 }
 
+// signInAnswer is what signing in gives (RFC 6749 §5.1).
+type signInAnswer struct {
+	AccessToken string `json:"access_token"`
+	TokenType   string `json:"token_type"`
+}
+
 // login answers {access_token, token_type} and sets the cookies.
 func (s *server) login(w http.ResponseWriter, r *http.Request) error {
 	in, err := readInput(w, r)
@@ -371,10 +377,7 @@ func (s *server) login(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, struct {
-		AccessToken string `json:"access_token"`
-		TokenType   string `json:"token_type"`
-	}{token, "bearer"})
+	return writeJSON(w, http.StatusOK, signInAnswer{token, "bearer"})
 }
 
 // logout ends the session and clears the cookies; it answers with the way to

@@ -281,6 +281,11 @@ func (s *server) postTOTP(w http.ResponseWriter, r *http.Request, v viewer) erro
 	return writeJSON(w, http.StatusOK, e)
 }
 
+// backupCodesAnswer shows backup codes, once.
+type backupCodesAnswer struct {
+	BackupCodes []string `json:"backup_codes"`
+}
+
 // postBackupCodes makes an endpoint of what gives out backup codes.
 func (s *server) postBackupCodes(give func(context.Context, viewer, *input, client) ([]string, error)) withViewer {
 	return func(w http.ResponseWriter, r *http.Request, v viewer) error {
@@ -292,9 +297,7 @@ func (s *server) postBackupCodes(give func(context.Context, viewer, *input, clie
 		if err != nil {
 			return err
 		}
-		return writeJSON(w, http.StatusOK, struct {
-			BackupCodes []string `json:"backup_codes"`
-		}{codes})
+		return writeJSON(w, http.StatusOK, backupCodesAnswer{codes})
 	}
 }
 

@@ -13,6 +13,12 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+// viewLogged confirms a view.
+type viewLogged struct {
+	Message string `json:"message"`
+	URL     string `json:"url"`
+}
+
 // logPageView answers POST /analytics/page-view, which browsers send as
 // text/plain when the page goes away. The visitor's address is the
 // connection's, whatever the body says. Bots get the same answer, and are
@@ -45,10 +51,7 @@ func (s *server) logPageView(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, struct {
-		Message string `json:"message"`
-		URL     string `json:"url"`
-	}{"Page view logged", url})
+	return writeJSON(w, http.StatusOK, viewLogged{"Page view logged", url})
 }
 
 // loggedView is a view as it is stored. What is nil is not kept.
@@ -380,6 +383,14 @@ var periods = map[string]period{
 	"annual":  {12, "month", "2006-01", func(t time.Time) string { return t.Format("Jan")[:1] }},
 }
 
+// timeline is the views of a page over time.
+type timeline struct {
+	URL        string      `json:"url"`
+	Period     string      `json:"period"`
+	Data       []viewPoint `json:"data"`
+	TotalViews int         `json:"total_views"`
+}
+
 // showTimeline answers the views of a page over time.
 func (s *server) showTimeline(w http.ResponseWriter, r *http.Request) error {
 	url, err := pathURL(r)
@@ -396,12 +407,7 @@ func (s *server) showTimeline(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	answer := struct {
-		URL        string      `json:"url"`
-		Period     string      `json:"period"`
-		Data       []viewPoint `json:"data"`
-		TotalViews int         `json:"total_views"`
-	}{URL: url, Period: name}
+	answer := timeline{URL: url, Period: name}
 	var point time.Time
 	var count int
 	var stored string
