@@ -2,43 +2,64 @@ package main
 
 import (
 	"archive/zip"
+	"cmp"
 	"compress/flate"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
 	"path"
+	"regexp"
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5"
 )
 
-// downloadProject answers a project as a ZIP: README.md, then files/ and
-// images/ under their original names. It is streamed: whatever its size, only
-// a buffer of it is in memory.
+// downloadProject answers a project as a ZIP: README.md, what bundle.go adds to
+// it, then files/ and images/ under their original names. It is streamed:
+// whatever its size, only a buffer of it is in memory.
 func (s *server) downloadProject(w http.ResponseWriter, r *http.Request, v viewer, p project) error {
 	ctx, cancel := s.promptly(r)
 	defer cancel()
+	h := w.Header()
+	// Weak: two ZIPs of one revision say the same, but for the day of the download.
+	tag := fmt.Sprintf(`W/"r%d-zip%d"`, p.Revision, bundleVersion)
+	if known(r, tag, p.UpdatedAt) {
+		h.Set("ETag", tag)
+		w.WriteHeader(http.StatusNotModified)
+		return nil
+	}
 	d, err := s.loadDetail(ctx, p)
 	if err != nil {
 		return err
-	}
-	h := w.Header()
-	h.Set("Content-Type", "application/zip")
-	h.Set("Content-Disposition", "attachment; filename="+zipName(p.Title))
-	if r.Method == http.MethodHead {
-		return nil
 	}
 	entries, err := s.archiveEntries(r.Context(), d, false)
 	if err != nil {
 		return err
 	}
+	texts, err := s.bundleTexts(d, entries)
+	if err != nil {
+		return err
+	}
+	if !anyMissing(entries) { // which a later ZIP of the same revision may have again
+		h.Set("ETag", tag)
+		h.Set("Last-Modified", d.UpdatedAt.UTC().Format(http.TimeFormat))
+	}
+	h.Set("Content-Type", "application/zip")
+	h.Set("Content-Disposition", zipAttachment(d.Title))
+	if r.Method == http.MethodHead {
+		return nil
+	}
 	if _, err := s.db.Exec(ctx, `update project set download_count = download_count + 1 where id = $1`, p.ID); err != nil {
 		return err
 	}
 	archive := newArchive(unhurried(w, r))
-	if err = s.writeProject(r.Context(), archive, "", d, entries); err == nil {
+	if err = s.writeProject(r.Context(), archive, "", d, texts, entries); err == nil {
 		err = archive.Close()
 	}
 	if err != nil {
@@ -47,6 +68,21 @@ func (s *server) downloadProject(w http.ResponseWriter, r *http.Request, v viewe
 		panic(http.ErrAbortHandler)
 	}
 	return nil
+}
+
+// known reports whether a client has the answer already, by its tag or else by
+// the time of its last change (RFC 9110 §13.1.2, §13.1.3).
+func known(r *http.Request, tag string, modified time.Time) bool {
+	if given := r.Header.Values("If-None-Match"); len(given) > 0 {
+		for one := range strings.SplitSeq(strings.Join(given, ","), ",") {
+			if one = strings.TrimSpace(one); one == "*" || strings.TrimPrefix(one, "W/") == strings.TrimPrefix(tag, "W/") {
+				return true
+			}
+		}
+		return false
+	}
+	since, err := http.ParseTime(r.Header.Get("If-Modified-Since"))
+	return err == nil && !modified.Truncate(time.Second).After(since)
 }
 
 // newArchive begins a ZIP that is made on its way to the client.
@@ -67,9 +103,21 @@ func zipName(title string) string {
 	return strings.TrimLeft(safe, ".") + "_project.zip"
 }
 
+// zipAttachment saves a ZIP under the title of its project (RFC 6266): in ASCII,
+// and for who understands it as it is written.
+func zipAttachment(title string) string {
+	value := "attachment; filename=" + zipName(title)
+	full := strings.TrimLeft(fileName(strings.NewReplacer("/", "_", `\`, "_").Replace(truncate(title, 100))), ".") + "_project.zip"
+	if full != zipName(title) {
+		value += "; filename*=UTF-8''" + strings.ReplaceAll(url.QueryEscape(full), "+", "%20")
+	}
+	return value
+}
+
 // archiveEntry is a stored file on its way into a ZIP.
 type archiveEntry struct {
 	path         string // in the ZIP
+	original     string // name under which it was uploaded
 	folder, name string // in the storage
 	modified     time.Time
 	missing      bool // the storage does not have it
@@ -80,10 +128,10 @@ type archiveEntry struct {
 // as they were uploaded.
 func (s *server) archiveEntries(ctx context.Context, d projectDetail, originals bool) (map[string]archiveEntry, error) {
 	away := false
-	entries := map[string]archiveEntry{}
-	taken := map[string]bool{}
+	entries, dirs := map[string]archiveEntry{}, map[string]string{}
+	var keys, names []string
 	add := func(key, dir, folder, name, original string, modified time.Time) {
-		e := archiveEntry{path: freePath(taken, dir, original), folder: folder, name: name, modified: modified}
+		e := archiveEntry{original: original, folder: folder, name: name, modified: modified}
 		f, err := s.storage.open(ctx, folder, name)
 		if err != nil {
 			s.log.Error("a stored file is missing", "folder", folder, "name", name, "error", err)
@@ -92,7 +140,8 @@ func (s *server) archiveEntries(ctx context.Context, d projectDetail, originals 
 		} else {
 			f.Close()
 		}
-		entries[key] = e
+		entries[key], dirs[key] = e, dir
+		keys, names = append(keys, key), append(names, original)
 	}
 	for _, f := range d.Files {
 		add(f.Filename, "files", fileFolder, f.Filename, f.OriginalFilename, f.UploadedAt)
@@ -120,21 +169,65 @@ func (s *server) archiveEntries(ctx context.Context, d projectDetail, originals 
 	if away { // all of it is there, but not now
 		return nil, errStorageAway
 	}
+	names, err := s.composed(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	taken := map[string]bool{}
+	for i, key := range keys {
+		e := entries[key]
+		e.path = freePath(taken, dirs[key], names[i])
+		entries[key] = e
+	}
 	return entries, nil
 }
+
+// composed makes characters of letters and accents that belong together (Unicode
+// NFC): macOS takes both for one name, and other systems for two. The database
+// knows how.
+func (s *server) composed(ctx context.Context, names []string) ([]string, error) {
+	ascii := true
+	for _, name := range names {
+		ascii = ascii && strings.IndexFunc(name, func(r rune) bool { return r > unicode.MaxASCII }) < 0
+	}
+	if ascii {
+		return names, nil
+	}
+	rows, err := s.db.Query(ctx, `select normalize(name, NFC) from unnest($1::text[]) with ordinality as t (name, place) order by place`, names)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[string])
+}
+
+func anyMissing(entries map[string]archiveEntry) bool {
+	for _, e := range entries {
+		if e.missing {
+			return true
+		}
+	}
+	return false
+}
+
+// maxNameBytes keeps a name below the 255 bytes that file systems take.
+const maxNameBytes = 200
 
 // freePath is dir/original, with a number before the extension when that is
 // taken; case does not count, since on Windows and macOS it does not either.
 func freePath(taken map[string]bool, dir, original string) string {
-	original = fileName(original)
-	extension := path.Ext(original)
+	extension := path.Ext(fileName(original))
+	base := strings.TrimSuffix(fileName(original), extension)
+	for len(base)+len(extension) > maxNameBytes {
+		_, size := utf8.DecodeLastRuneInString(base)
+		base = base[:len(base)-size]
+	}
 	for n := 1; ; n++ {
-		name := original
+		full := dir + "/" + base + extension
 		if n > 1 {
-			name = fmt.Sprintf("%s (%d)%s", strings.TrimSuffix(original, extension), n, extension)
+			full = fmt.Sprintf("%s/%s (%d)%s", dir, base, n, extension)
 		}
-		if full := dir + "/" + name; !taken[strings.ToLower(full)] {
-			taken[strings.ToLower(full)] = true
+		if key := strings.ToLower(strings.ToUpper(full)); !taken[key] { // which folds ſ and ς too
+			taken[key] = true
 			return full
 		}
 	}
@@ -151,24 +244,27 @@ func fileName(name string) string {
 	}, cleanName(name))
 	name = strings.TrimRight(name, ". ")
 	base, _, _ := strings.Cut(strings.ToLower(name), ".")
-	switch base {
-	case "", "con", "prn", "aux", "nul", "com1", "com2", "com3", "com4", "com5", "com6", "com7", "com8", "com9",
-		"lpt1", "lpt2", "lpt3", "lpt4", "lpt5", "lpt6", "lpt7", "lpt8", "lpt9":
+	if base = strings.TrimRight(base, " "); base == "" || reservedName.MatchString(base) {
 		name = "_" + name
 	}
 	return name
 }
 
+var reservedName = regexp.MustCompile(`^(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])$`)
+
 // packed are the extensions of files that are compressed as they are.
 var packed = map[string]bool{".png": true, ".jpg": true, ".jpeg": true, ".gif": true, ".webp": true, ".pdf": true}
 
-func (s *server) writeProject(ctx context.Context, archive *zip.Writer, dir string, d projectDetail, entries map[string]archiveEntry) error {
-	readme, err := archive.CreateHeader(&zip.FileHeader{Name: dir + "README.md", Method: zip.Deflate, Modified: d.UpdatedAt})
-	if err != nil {
-		return err
-	}
-	if _, err := io.WriteString(readme, s.readme(d, entries)); err != nil {
-		return err
+// writeProject writes the entries of a project's ZIP, below dir.
+func (s *server) writeProject(ctx context.Context, archive *zip.Writer, dir string, d projectDetail, texts []bundleText, entries map[string]archiveEntry) error {
+	for _, text := range texts {
+		entry, err := archive.CreateHeader(&zip.FileHeader{Name: dir + text.name, Method: zip.Deflate, Modified: d.UpdatedAt})
+		if err == nil {
+			_, err = entry.Write(text.content)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	write := func(e archiveEntry) error {
 		if e.missing {
@@ -225,6 +321,18 @@ func (s *server) readme(d projectDetail, entries map[string]archiveEntry) string
 	}
 	if len(d.TagNames) > 0 {
 		line("**Tags:** %s  ", strings.Join(d.TagNames, ", "))
+	}
+	if l, known := licenseOf(d.License); known && l.URL != "" {
+		line("**Licence:** [%s](<%s>) (%s)  ", l.Name, l.URL, l.ID)
+	} else if d.License != nil {
+		line("**Licence:** %s  ", cmp.Or(l.Name, *d.License))
+	}
+	if o := d.Origin; o != nil {
+		title := oneLine(o.Title)
+		if page := o.Page(s.cfg.publicURL); page != "" {
+			title = fmt.Sprintf("[%s](<%s>)", title, page)
+		}
+		line("**Based on:** %s by %s%s  ", title, oneLine(o.Author), after(", ", o.License))
 	}
 	if d.Background != nil {
 		section("Background")

@@ -285,7 +285,7 @@ func TestDownload(t *testing.T) {
 	head := nobody.do(http.MethodHead, path+"/download", nil).want(http.StatusOK)
 	same(t, "HEAD", head.header.Get("Content-Type"), "application/zip")
 	a := nobody.get(path + "/download").want(http.StatusOK)
-	same(t, "disposition", a.header.Get("Content-Disposition"), "attachment; filename=R_bot__mark_2_project.zip")
+	same(t, "disposition", a.header.Get("Content-Disposition"), "attachment; filename=R_bot__mark_2_project.zip; filename*=UTF-8''R%C3%B6bot_%20mark_2_project.zip")
 	same(t, "downloads", alice.project(id).DownloadCount, 1)
 	content := unzip(t, a.body)
 	readme := content["README.md"]
@@ -295,7 +295,7 @@ func TestDownload(t *testing.T) {
 			names = append(names, name)
 		}
 	}
-	if len(names) > 0 || len(content) != 5 {
+	if len(names) > 0 || len(content) != 9 {
 		t.Fatalf("missing %v in %d entries", names, len(content))
 	}
 	same(t, "both files of one name", content["files/Main.py"] == "print('two')" && content["files/Main (2).py"] == "print('one')", true)
@@ -324,7 +324,7 @@ func TestDownload(t *testing.T) {
 	os.Remove(filepath.Join(st.uploads, fileFolder, name))
 	content = unzip(t, nobody.get(path+"/download").want(http.StatusOK).body)
 	same(t, "named", strings.Contains(content["README.md"], "`files/_aux.h` (14 bytes) — **missing"), true)
-	same(t, "entries", len(content), 4)
+	same(t, "entries", len(content), 8)
 }
 
 func unzip(t testing.TB, body []byte) map[string]string {

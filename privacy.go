@@ -232,12 +232,9 @@ func (s *server) writeExport(ctx context.Context, w http.ResponseWriter, v viewe
 	for _, p := range projects {
 		d := p.projectDetail
 		dir := fmt.Sprintf("projects/%d_%s/", d.ID, strings.TrimSuffix(zipName(d.Title), "_project.zip"))
-		content, err := json.MarshalIndent(d, "", "  ")
+		texts, err := s.bundleTexts(d, p.entries)
 		if err == nil {
-			err = write(dir+"project.json", content)
-		}
-		if err == nil {
-			err = s.writeProject(ctx, archive, dir, d, p.entries)
+			err = s.writeProject(ctx, archive, dir, d, texts, p.entries)
 		}
 		if err != nil {
 			return err
