@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strconv"
 	"time"
 
@@ -444,13 +445,11 @@ func (s *server) showModeration(w http.ResponseWriter, r *http.Request, v viewer
 
 // queuePage is the data of admin_moderation.html.
 type queuePage struct {
-	Show           string
-	Shows          []choice
-	Items          []queueItem
-	Total          int
-	Done           string // what was just done
-	Previous, Next string // addresses of the neighbouring pages, or empty
-	sent           formState
+	paging
+	Show  string
+	Shows []choice
+	Items []queueItem
+	sent  formState
 }
 
 // Form is the form of the kind for the comment with the id.
@@ -492,21 +491,14 @@ func (s *server) renderQueue(w http.ResponseWriter, r *http.Request, v viewer, s
 	if err != nil {
 		return err
 	}
-	data := queuePage{Show: show, Shows: []choice{{"open", "To do"}, {"flagged", "Reported"}, {"hidden", "Hidden"}}, Total: total, sent: sent}
+	data := queuePage{Show: show, Shows: []choice{{"open", "To do"}, {"flagged", "Reported"}, {"hidden", "Hidden"}}, sent: sent,
+		paging: paging{Path: "/admin/moderation", Values: url.Values{"show": {show}}, Page: page, PerPage: queuePageLength, Total: total}}
+	if data.outside(len(list)) {
+		return seeOther(w, r, data.At(1))
+	}
 	for _, item := range list {
 		data.Items = append(data.Items, queueItem{item})
 	}
-	at := func(page int) string { return fmt.Sprintf("/admin/moderation?show=%s&page=%d", show, page) }
-	if page > 1 {
-		data.Previous = at(page - 1)
-	}
-	if page*queuePageLength < total {
-		data.Next = at(page + 1)
-	}
-	data.Done = map[string]string{
-		"hide": "The comment is hidden", "unhide": "The comment can be seen", "clear-flags": "The reports are cleared", "remove": "The comment is removed",
-		"warn": "The author has been warned", "ban": "The author can't write for now",
-	}[r.URL.Query().Get("done")]
 	return s.render(w, r, status, "admin_moderation", v, "Moderation", data)
 }
 
@@ -518,9 +510,9 @@ func (s *server) sendAct(w http.ResponseWriter, r *http.Request, v viewer) error
 	}
 	name := r.PathValue("act")
 	show := in.choice("show", "open", "open", "flagged", "hidden")
-	c, _, err := s.moderate(r, v, in, name)
+	c, done, err := s.moderate(r, v, in, name)
 	if err == nil {
-		return seeOther(w, r, fmt.Sprintf("/admin/moderation?show=%s&done=%s#%s", show, name, commentAnchor(c.ID)))
+		return s.done(w, r, fmt.Sprintf("/admin/moderation?show=%s#%s", show, commentAnchor(c.ID)), done+".")
 	}
 	sent, status, err := refused(w, name+"-"+r.PathValue("id"), in, err)
 	if err != nil {

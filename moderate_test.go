@@ -402,7 +402,7 @@ func TestModerationOnPages(t *testing.T) {
 		return root.submit(fmt.Sprintf("/admin/moderation/%d/%s", id, name), form)
 	}
 	act("warn", url.Values{"text": {""}}).want(http.StatusUnprocessableEntity).shows("Text is required", `<details class="tool" open><summary>Warn`)
-	act("warn", url.Values{"text": {"Please be kind"}}).redirects("/admin/moderation?show=open&done=warn")
+	act("warn", url.Values{"text": {"Please be kind"}}).redirects("/admin/moderation?show=open")
 	page := alice.page("/thread?url=b").shows("Please be kind", "I have read it")
 	seen := regexp.MustCompile(`/thread/warnings/\d+/seen`).FindString(string(page.body))
 	bob.page("/thread?url=b").hides("Please be kind")
@@ -410,14 +410,14 @@ func TestModerationOnPages(t *testing.T) {
 	alice.submit(seen, url.Values{"return_to": {"/thread?url=b"}}).redirects("/thread?url=b")
 	alice.page("/thread?url=b").hides("Please be kind")
 	act("ban", url.Values{"days": {"many"}}).want(http.StatusUnprocessableEntity).shows("Days must be a whole number")
-	act("ban", url.Values{"days": {"3"}}).redirects("/admin/moderation?show=open&done=ban")
+	act("ban", url.Values{"days": {"3"}}).redirects("/admin/moderation?show=open")
 	alice.submit("/thread/comment", url.Values{"url": {"a"}, "content": {"Why?"}}).want(http.StatusForbidden).shows("you can write again on")
 	act("dance", nil).want(http.StatusNotFound)
-	act("hide", nil).redirects("/admin/moderation?show=open&done=hide")
-	root.page("/admin/moderation?done=hide").shows("Nothing here", "The comment is hidden.")
+	act("hide", nil).redirects("/admin/moderation?show=open")
+	root.page("/admin/moderation").shows("Nothing here", "Comment hidden.")
 	root.page("/admin/moderation?show=hidden").shows("Rubbish", "Show again", "Last judged by root")
-	act("unhide", url.Values{"show": {"hidden"}}).redirects("/admin/moderation?show=hidden&done=unhide")
-	act("clear-flags", nil).redirects("/admin/moderation?show=open&done=clear-flags")
+	act("unhide", url.Values{"show": {"hidden"}}).redirects("/admin/moderation?show=hidden")
+	act("clear-flags", nil).redirects("/admin/moderation?show=open")
 	root.page("/admin/moderation?show=x").want(http.StatusUnprocessableEntity)
 
 	// What waits is marked for its author, and approved from the queue.
