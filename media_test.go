@@ -307,7 +307,7 @@ func TestDownload(t *testing.T) {
 		"| Item | Quantity | Price | Description |", `| Motor \| geared | 2 | 12.05 | two lines |`, "## Electronic Components", "| LED | 1 | red | [Datasheet](<https://example.com/led.pdf>) |",
 		"## Required Tools & Materials\n\n- **Iron** (tool): hot", "## Additional Resources\n\n- [How](<https://example.com/v>) (related project)",
 		"## Included Files\n\n- `files/_aux.h` (14 bytes)", "- `files/Main.py` (12 bytes): Code two", "## Project Images\n\n- [日本.png](<images/日本.png>): Front",
-		"By alice on Test Site (http://localhost:8000/p/alice/1-röbot-mark-2)",
+		"By alice on Test Site (http://localhost:8000/p/alice/1-r%C3%B6bot-mark-2)",
 	} {
 		i := strings.Index(readme, part)
 		if i <= at {

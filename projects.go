@@ -42,7 +42,7 @@ func (p project) published() bool { return p.Status == "published" }
 // Path is the address of the project's page. The id leads the last segment:
 // what follows is for people, and changes with the title.
 func (p project) Path() string {
-	return fmt.Sprintf("/p/%s/%d-%s", segment(p.AuthorUsername), p.ID, slug(p.Title))
+	return fmt.Sprintf("/p/%s/%d-%s", segment(p.AuthorUsername), p.ID, segment(slug(p.Title)))
 }
 
 // slug is a title in lower case with hyphens between its words, at most 60

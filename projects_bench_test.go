@@ -104,7 +104,7 @@ func BenchmarkProjects(b *testing.B) {
 			select words(4, n), words(60, n + 1000000), 1 + n % 5000, case when n % 20 = 0 then 'draft' else 'published' end, now() - n * interval '7 minutes',
 				abs(hashint4(n)) % 200, abs(hashint4(n + 7)) % 20000, abs(hashint4(n + 9)) % 3000, (array['Beginner', 'Intermediate', 'Advanced'])[1 + n % 3]
 			from generate_series(1, 100000) n`,
-		`insert into project_step (project_id, step_number, title, content) select p.id, g, words(3, p.id * 7 + g), words(40, p.id * 31 + g) from project p, generate_series(1, 3) g`,
+		`insert into project_step (project_id, step_number, title, content) select p.id, g, words(3, p.id * 7 + g), words(40, p.id * 31 + g) from project p, generate_series(1, 2) g`,
 		`select index_projects(array(select id from project))`,
 		`set session_replication_role = origin`,
 		`insert into project_tag (project_id, tag_name) select id, 'tag' || id % 50 from project where id % 2 = 0`,
