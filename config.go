@@ -51,6 +51,7 @@ type config struct {
 	logFileMax     int64  // bytes
 	logFiles       int    // older ones that are kept
 	allowedMetrics []netip.Prefix
+	reports        dsn           // zero: errors are reported to nobody
 	drain          time.Duration // for which requests are still taken after the signal to stop
 
 	sessionIdle                                time.Duration // a session that nobody uses for this long is over
@@ -374,6 +375,12 @@ var settings = []setting{
 		c.logFiles = n
 		return nil
 	}},
+	{"SENTRY_DSN", "", "DSN of a project at a Sentry-compatible service to which errors are reported", func(c *config, v string) (err error) {
+		if v != "" {
+			c.reports, err = parseDSN(v)
+		}
+		return err
+	}},
 	{"DRAIN_SECONDS", "0", "seconds in which requests are still taken after the signal to stop, while /readyz answers 503", func(c *config, v string) error {
 		n, err := strconv.Atoi(v)
 		if err != nil || n < 0 || n > 600 {
@@ -382,6 +389,14 @@ var settings = []setting{
 		c.drain = time.Duration(n) * time.Second
 		return nil
 	}},
+}
+
+// environment is what ENVIRONMENT says.
+func (c config) environment() string {
+	if c.production {
+		return "production"
+	}
+	return "development"
 }
 
 // networks reads a list of networks and addresses.

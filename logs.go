@@ -27,8 +27,9 @@ func newLogger(cfg config, w io.Writer, level slog.Leveler) *slog.Logger {
 // be changed.
 type logs struct {
 	*slog.Logger
-	level *levelSwitch
-	file  *logFile // nil without LOG_FILE
+	level   *levelSwitch
+	file    *logFile  // nil without LOG_FILE
+	reports *reporter // nil without SENTRY_DSN
 }
 
 func openLogs(cfg config, stderr io.Writer) (*logs, error) {
@@ -42,10 +43,18 @@ func openLogs(cfg config, stderr io.Writer) (*logs, error) {
 		to = l.file
 	}
 	l.Logger = newLogger(cfg, to, l.level)
+	if cfg.reports.endpoint != "" {
+		l.reports = newReporter(cfg.reports, cfg.environment(), l.Logger, time.Now)
+		l.Logger = slog.New(reporting{l.Handler(), l.reports})
+	}
 	return l, nil
 }
 
+// close waits a moment for the last reports.
 func (l *logs) close() {
+	if l.reports != nil {
+		l.reports.close(2 * time.Second)
+	}
 	if l.file != nil {
 		l.file.close()
 	}

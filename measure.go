@@ -118,6 +118,14 @@ func (s *server) measureWork(e *exposition) {
 		e.sample(float64(g.count.failures.Load()), "of", g.name)
 	}
 
+	if r := s.reports; r != nil {
+		e.metric("chatter_reports_total", "counter", "Errors for SENTRY_DSN: sent, failed, or dropped since the service wants no more or the queue was full.")
+		e.sample(float64(r.sent.Load()), "result", "sent")
+		e.sample(float64(r.failed.Load()), "result", "failed")
+		e.sample(float64(r.dropped.Load()), "result", "dropped")
+		e.single("chatter_reports_waiting", "gauge", "Errors that wait to be sent to SENTRY_DSN.", float64(len(r.queue)))
+	}
+
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	jobs := slices.Sorted(maps.Keys(m.jobs))

@@ -40,6 +40,7 @@ type server struct {
 	log       *slog.Logger
 	level     *levelSwitch // of log
 	meters    meters
+	reports   *reporter // nil without SENTRY_DSN
 
 	started    time.Time
 	draining   atomic.Bool // the server stops

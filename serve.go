@@ -85,7 +85,7 @@ func serve(ctx context.Context, cfg config, getenv func() (func(string) string, 
 	if err != nil {
 		return err
 	}
-	s.level = logs.level
+	s.level, s.reports = logs.level, logs.reports
 	if err := s.announce(ctx, listener.Addr(), database, stdout); err != nil {
 		return err
 	}
