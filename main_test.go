@@ -34,6 +34,7 @@ func TestMain(m *testing.M) {
 		return
 	}
 	code := m.Run()
+	reportUnseen()
 	if testPostgres.cluster != nil {
 		if err := testPostgres.cluster.stop(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -320,6 +321,9 @@ func (p *person) do(method, path string, body any, header ...string) *answer {
 	text, err := io.ReadAll(response.Body)
 	if err != nil {
 		p.t.Fatalf("%s %s: reading the answer: %v", method, path, err)
+	}
+	if err := contract().check(r, response, text); err != nil {
+		contract().broken(p.t, err)
 	}
 	return &answer{p.t, method + " " + path, response.StatusCode, response.Header, text}
 }

@@ -318,6 +318,10 @@ func (s *server) routes() (mux *http.ServeMux, list map[string]route) {
 	api("GET    /readyz", public(s.isReady))
 	api("GET    /metrics", public(s.showMetrics))
 	api("POST   /api/admin/log-level", s.admin(s.postLogLevel))
+
+	// What this table is in words
+	document := sync.OnceValues(func() ([]byte, error) { return marshalled(s.apiDocument(list)) })
+	api("GET    /openapi.json", public(s.showOpenAPI(document)))
 	return mux, list
 }
 
