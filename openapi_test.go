@@ -29,9 +29,7 @@ var contract = sync.OnceValue(func() *seenAPI {
 	if err != nil {
 		panic(err)
 	}
-	for _, o := range apiOperations(list) {
-		c.operations = append(c.operations, o)
-	}
+	c.operations = apiOperations(list)
 	return c
 })
 
