@@ -728,7 +728,7 @@ func (s *server) sendBOM(w http.ResponseWriter, r *http.Request, v viewer, p pro
 		found, err = s.importBOM(r.Context(), p, data, !save)
 	}
 	if err == nil && save {
-		return seeOther(w, r, editorPath(p.ID, "bom"))
+		return seeOther(w, r, editorPath(p.ID, "bom", ""))
 	}
 	page := bomPage{project: p, bomImport: found, Form: formState{ID: "bom-import"}}
 	status := http.StatusOK

@@ -1,11 +1,12 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
+	"html/template"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -25,7 +26,7 @@ func (s *server) sendNewProject(w http.ResponseWriter, r *http.Request, v viewer
 	}
 	id, err := s.createProject(r.Context(), in, v)
 	if err == nil {
-		return seeOther(w, r, editorPath(id, "new"))
+		return seeOther(w, r, editorPath(id, "new", ""))
 	}
 	sent, status, err := refused(w, "new", in, err)
 	if err != nil {
@@ -34,22 +35,121 @@ func (s *server) sendNewProject(w http.ResponseWriter, r *http.Request, v viewer
 	return s.render(w, r, status, "new", v, "New project", sent)
 }
 
-// editorPath is a project's editor at the section that was just saved.
-func editorPath(id int, section string) string {
-	anchor, _, _ := strings.Cut(section, "-")
-	return fmt.Sprintf("/projects/%d/edit?saved=%s#%s", id, url.QueryEscape(section), url.QueryEscape(anchor))
+// editorPath is a project's editor at what was just saved: a section, or a part
+// as formID names it. done is what was done to it.
+func editorPath(id int, saved, done string) string {
+	query := url.Values{"saved": {saved}}
+	if done != "" {
+		query.Set("done", done)
+	}
+	if done == "kept" {
+		query.Set("edit", saved)
+	}
+	return fmt.Sprintf("/projects/%d/edit?%s#%s", id, query.Encode(), saved)
 }
 
 // editorPage is the data of editor.html.
 type editorPage struct {
 	projectDetail
-	Sections []section
-	Note     *string     // of an admin who has taken the project off the site
-	Saved    string      // the section that was just saved
-	Advice   []advice    // before publishing
-	Search   string      // for a component
-	Found    []component // by that search
-	sent     formState   // the form that was refused, if one was
+	Viewer      viewer
+	Sections    []section
+	Saved, Done string      // what was just saved, and what was done to it
+	Editing     string      // the part whose form is open
+	Note        *string     // of an admin who has taken the project off the site
+	Advice      []advice    // before publishing
+	Search      string      // for a component
+	Found       []component // by that search
+	Room        int64       // bytes that the author may still store; -1 for any number
+	sent        formState   // the form that was refused, if one was
+	only        string      // the section that is asked for, or all
+}
+
+// sectionHeader is a request's header that asks for one section of the editor,
+// with what depends on all of them; scripts put it in place of the one they
+// have.
+const sectionHeader = "Chatter-Section"
+
+// Shows reports whether a section is asked for.
+func (e editorPage) Shows(section string) bool {
+	return e.only == "" || e.only == section || section == "publish"
+}
+
+// Action is the address of the editor's forms.
+func (e editorPage) Action() string { return fmt.Sprintf("/projects/%d/edit", e.ID) }
+
+// Said is what was just done to a section or a part, or nothing.
+func (e editorPage) Said(id string) string {
+	if id != e.Saved {
+		return ""
+	}
+	switch e.Done {
+	case "added":
+		return "Added."
+	case "located":
+		return "Added. The picture said where it was taken; that was removed from what others see."
+	case "moved":
+		return "Moved."
+	case "cover":
+		return "This is the cover now."
+	case "deleted":
+		return "Deleted."
+	}
+	return "Saved."
+}
+
+// Adding reports whether the form that adds to a section is open: it was
+// refused, nothing is there yet, or something was just added and more may
+// follow.
+func (e editorPage) Adding(section string, count int) bool {
+	return count == 0 || e.sent.ID == section+"-new" || e.Done == "added" && strings.HasPrefix(e.Saved, section+"-")
+}
+
+// rowTools are the buttons of a row of a section.
+type rowTools struct {
+	ID, Name, Address, Edit   string
+	Moves, First, Last        bool
+	Open, Across, HasOwnForms bool
+}
+
+// Tools are the buttons of the row with the id, which is the one at a place in
+// a list; of is how many the list holds where they have an order, or 0.
+func (e editorPage) Tools(section string, id, at, of int, name string) rowTools {
+	t := rowTools{ID: formID(section, id), Name: name, Address: fmt.Sprintf("%s/%s/%d", e.Action(), section, id),
+		Moves: of > 1, First: at == 0, Last: at == of-1, Across: section == "images", HasOwnForms: section == "images"}
+	t.Open = e.Opens(t.ID)
+	t.Edit = e.Action() + "?edit=" + t.ID + "#" + t.ID
+	if t.Open {
+		t.Edit = e.Action() + "#" + t.ID
+	}
+	return t
+}
+
+// Opens reports whether the form of a part is open. Of hundreds only those are
+// in the page that somebody asks for.
+func (e editorPage) Opens(id string) bool { return e.Editing == id || e.sent.ID == id }
+
+// Most is how many bytes an upload to a section may have.
+func (e editorPage) Most(section string) int64 {
+	if section == "images" {
+		return imageUploads.limit
+	}
+	return fileUploads.limit
+}
+
+// pickable is a picture that can be put into a step.
+type pickable struct {
+	projectImage
+	Field  string // the id of its check box
+	Chosen bool
+}
+
+// Pictures are those of the project as the form of a step offers them.
+func (e editorPage) Pictures(f formState) (list []pickable) {
+	chosen := strings.Fields(f.Values["image_ids"])
+	for _, image := range e.Images {
+		list = append(list, pickable{image, fmt.Sprintf("%s-image-%d", f.ID, image.ID), slices.Contains(chosen, fmt.Sprint(image.ID))})
+	}
+	return list
 }
 
 // section is a part of the editor, with how many things it holds; Count is -1
@@ -97,9 +197,18 @@ func (s *server) renderEditor(w http.ResponseWriter, r *http.Request, v viewer, 
 	if err != nil {
 		return err
 	}
-	data := editorPage{projectDetail: d, Saved: r.URL.Query().Get("saved"), Advice: adviceFor(d), sent: sent}
+	query := r.URL.Query()
+	data := editorPage{projectDetail: d, Viewer: v, Saved: query.Get("saved"), Done: query.Get("done"), Editing: query.Get("edit"), Advice: adviceFor(d), Room: -1,
+		sent: sent, only: r.Header.Get(sectionHeader)}
 	if err := s.db.QueryRow(r.Context(), `select moderator_note from project where id = $1`, p.ID).Scan(&data.Note); err != nil {
 		return orNotFound(err, "Project")
+	}
+	if s.cfg.uploadQuota > 0 {
+		used, err := storedBy(r.Context(), s.db, v.ID)
+		if err != nil {
+			return err
+		}
+		data.Room = max(0, s.cfg.uploadQuota-used)
 	}
 	data.Sections = []section{
 		{"basics", "Basics", -1}, {"images", "Pictures", len(d.Images)}, {"steps", "Steps", len(d.Steps)},
@@ -112,6 +221,7 @@ func (s *server) renderEditor(w http.ResponseWriter, r *http.Request, v viewer, 
 			return err
 		}
 	}
+	w.Header().Add("Vary", sectionHeader)
 	return s.render(w, r, status, "editor", v, "Edit "+p.Title, data)
 }
 
@@ -122,7 +232,7 @@ func (s *server) sendBasics(w http.ResponseWriter, r *http.Request, v viewer, p 
 		return err
 	}
 	if err = s.updateProject(r.Context(), in, p); err == nil {
-		return seeOther(w, r, editorPath(p.ID, "basics"))
+		return seeOther(w, r, editorPath(p.ID, "basics", ""))
 	}
 	sent, status, err := refused(w, "basics", in, err)
 	if err != nil {
@@ -135,14 +245,17 @@ func (s *server) sendBasics(w http.ResponseWriter, r *http.Request, v viewer, p 
 // are uploaded; the others are created from a form.
 type partKind struct {
 	what    string // names one that is not found
-	upload  func(w http.ResponseWriter, r *http.Request, p project, typed *input) (saved string, err error)
-	create  func(ctx context.Context, in *input, p project) error
+	upload  func(w http.ResponseWriter, r *http.Request, p project, typed *input) (id int, done string, err error)
+	create  func(ctx context.Context, in *input, p project) (id int, err error)
 	update  func(ctx context.Context, in *input, p project, id int) error
 	actions map[string]partAction // by the value of the button
 }
 
 // partAction does something to a part that needs no more than to be named.
 type partAction func(ctx context.Context, p project, id int) error
+
+// actionDone is what a button has done, where that is not "saved".
+var actionDone = map[string]string{"delete": "deleted", "up": "moved", "down": "moved", "primary": "cover"}
 
 // partKinds is the editor's table: a section a line, with what is done by what.
 func (s *server) partKinds() map[string]partKind {
@@ -154,11 +267,11 @@ func (s *server) partKinds() map[string]partKind {
 	}
 	return map[string]partKind{
 		"images": {what: "Picture", upload: s.uploadedImage, update: s.describe("caption", 500, captionImage),
-			actions: map[string]partAction{"delete": drop("Picture", imageFolder, deleteImage), "primary": s.setPrimary}},
+			actions: map[string]partAction{"delete": drop("Picture", imageFolder, deleteImage), "primary": s.setPrimary, "up": s.move(imageOrder, -1), "down": s.move(imageOrder, +1)}},
 		"steps": {what: "Step", create: creates(s, "steps", createStep), update: updates(s, updateStep),
-			actions: map[string]partAction{"delete": remove("Step", deleteStep), "up": s.moveStep(-1), "down": s.moveStep(+1)}},
-		"bom": {what: "Part", create: creates(s, "materials", createBOM), update: updates(s, updateBOM),
-			actions: map[string]partAction{"delete": remove("Part", deleteBOM)}},
+			actions: map[string]partAction{"delete": remove("Step", deleteStep), "up": s.move(stepOrder, -1), "down": s.move(stepOrder, +1)}},
+		"bom": {what: "Part", create: creates(s, "materials", appendBOM), update: updates(s, updateBOM),
+			actions: map[string]partAction{"delete": remove("Part", deleteBOM), "up": s.move(bomOrder, -1), "down": s.move(bomOrder, +1)}},
 		"components": {what: "Component", create: s.addNamedComponent, update: s.updateComponent,
 			actions: map[string]partAction{"delete": remove("Component", deleteComponent)}},
 		"tools": {what: "Tool", create: creates(s, "tools", createTool), update: updates(s, updateTool),
@@ -170,17 +283,28 @@ func (s *server) partKinds() map[string]partKind {
 	}
 }
 
-// creates and updates make table entries of functions that also
-// return the row, which a page reads again anyway.
-func creates[T any](s *server, kind string, create createPart[T]) func(context.Context, *input, project) error {
-	return func(ctx context.Context, in *input, p project) error {
-		return s.onProject(ctx, p, func(tx pgx.Tx) error {
-			_, err := create(ctx, tx, in, p)
+// created is a part that a form can make.
+type created interface{ key() int }
+
+func (st step) key() int             { return st.ID }
+func (b bomItem) key() int           { return b.ID }
+func (pc projectComponent) key() int { return pc.ID }
+func (t tool) key() int              { return t.ID }
+func (l link) key() int              { return l.ID }
+
+// creates and updates make table entries of functions that return the row,
+// which a page reads again anyway.
+func creates[T created](s *server, kind string, create createPart[T]) func(context.Context, *input, project) (int, error) {
+	return func(ctx context.Context, in *input, p project) (id int, err error) {
+		err = s.onProject(ctx, p, func(tx pgx.Tx) error {
+			part, err := create(ctx, tx, in, p)
 			if err == nil {
 				err = s.withinLimit(ctx, tx, p.ID, kind, 0)
 			}
+			id = part.key()
 			return err
 		})
+		return id, err
 	}
 }
 
@@ -193,18 +317,29 @@ func updates[T any](s *server, update updatePart[T]) func(context.Context, *inpu
 	}
 }
 
-// uploadedFile and uploadedImage return what the editor says of the section.
-func (s *server) uploadedFile(w http.ResponseWriter, r *http.Request, p project, typed *input) (string, error) {
-	_, err := s.addFile(unhurried(w, r), r, p, typed)
-	return "files", err
+// appendBOM is createBOM behind the lines that are there, whose numbers may
+// have been given by hand.
+func appendBOM(ctx context.Context, tx pgx.Tx, in *input, p project) (bomItem, error) {
+	var last int
+	if err := tx.QueryRow(ctx, `select coalesce(max(item_order), 0) from bill_of_material where project_id = $1`, p.ID).Scan(&last); err != nil {
+		return bomItem{}, err
+	}
+	in.setValues(url.Values{"item_order": {fmt.Sprint(last)}}) // the later one of the same number comes later
+	return createBOM(ctx, tx, in, p)
 }
 
-func (s *server) uploadedImage(w http.ResponseWriter, r *http.Request, p project, typed *input) (string, error) {
+// uploadedFile and uploadedImage return what the editor says of it.
+func (s *server) uploadedFile(w http.ResponseWriter, r *http.Request, p project, typed *input) (int, string, error) {
+	file, err := s.addFile(unhurried(w, r), r, p, typed)
+	return file.ID, "added", err
+}
+
+func (s *server) uploadedImage(w http.ResponseWriter, r *http.Request, p project, typed *input) (int, string, error) {
 	image, err := s.addImage(unhurried(w, r), r, p, typed)
 	if image.LocationRemoved {
-		return "images-located", err
+		return image.ID, "located", err
 	}
-	return "images", err
+	return image.ID, "added", err
 }
 
 // sendPart takes every form about a part of the project: without an id it adds
@@ -223,12 +358,15 @@ func (s *server) sendPart(w http.ResponseWriter, r *http.Request, v viewer, p pr
 	if !known {
 		return fail(http.StatusNotFound, "There is no such part of a project")
 	}
-	in, saved, err := s.changePart(w, r, p, kind, id)
+	in, made, done, err := s.changePart(w, r, p, kind, id)
 	ctx, cancel := s.promptly(r) // an upload took what it took
 	defer cancel()
 	r = r.WithContext(ctx)
+	if err == nil && done == "deleted" {
+		return seeOther(w, r, editorPath(p.ID, name, done))
+	}
 	if err == nil {
-		return seeOther(w, r, editorPath(p.ID, cmp.Or(saved, name)))
+		return seeOther(w, r, editorPath(p.ID, formID(name, made), done))
 	}
 	sent, status, err := refused(w, formID(name, id), in, orNotFound(err, kind.what))
 	if err != nil {
@@ -237,31 +375,35 @@ func (s *server) sendPart(w http.ResponseWriter, r *http.Request, v viewer, p pr
 	return s.renderEditor(w, r, v, p, status, sent)
 }
 
-func (s *server) changePart(w http.ResponseWriter, r *http.Request, p project, kind partKind, id int) (in *input, saved string, err error) {
+// changePart does what a form about a part asks for, and returns which part it
+// was and what was done to it.
+func (s *server) changePart(w http.ResponseWriter, r *http.Request, p project, kind partKind, id int) (in *input, part int, done string, err error) {
 	if id == 0 && kind.upload != nil {
 		in = formInput()
-		saved, err = kind.upload(w, r, p, in)
-		return in, saved, err
+		part, done, err = kind.upload(w, r, p, in)
+		return in, part, done, err
 	}
 	in, err = readForm(w, r)
 	if err != nil {
-		return &input{}, "", err
+		return &input{}, 0, "", err
 	}
 	ctx, cancel := s.promptly(r)
 	defer cancel()
-	r = r.WithContext(ctx)
 	in.price() // which only the parts list has
 	action, _ := in.string("action")
 	do, known := kind.actions[action]
 	switch {
 	case id == 0:
-		return in, "", kind.create(r.Context(), in, p)
+		part, err = kind.create(ctx, in, p)
+		return in, part, "added", err
 	case action == "":
-		return in, "", kind.update(r.Context(), in, p, id)
+		return in, id, "", kind.update(ctx, in, p, id)
+	case action == "keep": // saved while somebody goes on typing
+		return in, id, "kept", kind.update(ctx, in, p, id)
 	case !known:
-		return in, "", fail(http.StatusBadRequest, "There is no such button here")
+		return in, 0, "", fail(http.StatusBadRequest, "There is no such button here")
 	}
-	return in, "", do(r.Context(), p, id)
+	return in, id, actionDone[action], do(ctx, p, id)
 }
 
 const (
@@ -290,12 +432,12 @@ func changesOne(tag pgconn.CommandTag, err error) error {
 
 // addNamedComponent adds the component that has the field "name" to a project;
 // a name that nobody has used yet makes a new one.
-func (s *server) addNamedComponent(ctx context.Context, in *input, p project) error {
+func (s *server) addNamedComponent(ctx context.Context, in *input, p project) (int, error) {
 	name := in.text("name", 1, 255)
 	in.integer("quantity", ptr(1), 1, maxQuantity)
 	in.optional("notes", nil, 5000)
 	if err := in.err(); err != nil {
-		return err
+		return 0, err
 	}
 	var id int
 	err := s.db.QueryRow(ctx, `select id from component where lower(name) = lower($1) order by name = $1 desc, id limit 1`, name).Scan(&id)
@@ -305,7 +447,7 @@ func (s *server) addNamedComponent(ctx context.Context, in *input, p project) er
 		id = c.ID
 	}
 	if err != nil {
-		return err
+		return 0, err
 	}
 	in.setValues(url.Values{"component_id": {fmt.Sprint(id)}})
 	return creates(s, "components", addComponent)(ctx, in, p)
@@ -332,7 +474,7 @@ func (s *server) sendStatus(status string) withProject {
 		if status == "published" {
 			return seeOther(w, r, p.Path())
 		}
-		return seeOther(w, r, editorPath(p.ID, "publish"))
+		return seeOther(w, r, editorPath(p.ID, "publish", ""))
 	}
 }
 
@@ -351,4 +493,19 @@ func (s *server) sendDelete(w http.ResponseWriter, r *http.Request, v viewer, p 
 		return err
 	}
 	return s.done(w, r, "/account", "The project is deleted.")
+}
+
+// postMarkdown answers a text as pages show it, for somebody who is writing it.
+func (s *server) postMarkdown(w http.ResponseWriter, r *http.Request, v viewer) error {
+	in, err := readInput(w, r)
+	if err != nil {
+		return err
+	}
+	text := in.optional("text", nil, maxContent)
+	if err := in.err(); err != nil {
+		return err
+	}
+	return writeJSON(w, http.StatusOK, struct {
+		HTML template.HTML `json:"html"`
+	}{s.cfg.markdown(deref(text))})
 }

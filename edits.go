@@ -72,7 +72,7 @@ func formValues(row any) map[string]string {
 	case bomItem:
 		values["price"] = formatPrice(row.PriceCents)
 	case step:
-		values["image_ids"] = fmt.Sprint(row.ImageIDs)
+		values["image_ids"] = strings.Trim(fmt.Sprint(row.ImageIDs), "[]")
 	case basics:
 		values["tags"] = strings.Join(row.tags, ", ")
 	}
@@ -161,11 +161,26 @@ func (s *server) mayStart(ctx context.Context, tx pgx.Tx, userID int) error {
 	return nil
 }
 
-// orderSteps numbers a project's steps from 1 in the order that arrange makes of
+// partOrder is how parts of a kind are put in order by hand.
+type partOrder struct{ part, list, set string }
+
+var (
+	stepOrder = partOrder{"step", `select id from project_step where project_id = $1 order by step_number`, `
+		update project_step set step_number = place
+		from unnest($2::int[]) with ordinality as new_order (part_id, place) where project_id = $1 and id = part_id and step_number <> place`}
+	bomOrder = partOrder{"item", `select id from bill_of_material where project_id = $1 order by item_order, id`, `
+		update bill_of_material set item_order = place
+		from unnest($2::int[]) with ordinality as new_order (part_id, place) where project_id = $1 and id = part_id and item_order <> place`}
+	imageOrder = partOrder{"image", `select id from project_image where project_id = $1 order by display_order, id`, `
+		update project_image set display_order = place
+		from unnest($2::int[]) with ordinality as new_order (part_id, place) where project_id = $1 and id = part_id and display_order <> place`}
+)
+
+// reorder numbers a project's parts from 1 in the order that arrange makes of
 // the one they have.
-func (s *server) orderSteps(ctx context.Context, p project, arrange func(have []int) ([]int, error)) error {
+func (s *server) reorder(ctx context.Context, o partOrder, p project, arrange func(have []int) ([]int, error)) error {
 	return s.onProject(ctx, p, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, `select id from project_step where project_id = $1 order by step_number`, p.ID)
+		rows, err := tx.Query(ctx, o.list, p.ID)
 		if err != nil {
 			return err
 		}
@@ -176,32 +191,41 @@ func (s *server) orderSteps(ctx context.Context, p project, arrange func(have []
 		if ids, err = arrange(ids); err != nil {
 			return err
 		}
-		_, err = tx.Exec(ctx, `
-			update project_step set step_number = place
-			from unnest($2::int[]) with ordinality as new_order (step_id, place) where project_id = $1 and id = step_id`, p.ID, ids)
+		_, err = tx.Exec(ctx, o.set, p.ID, ids)
 		return err
 	})
 }
 
-// reorderSteps brings a project's steps into the order of ids, which must be all
-// of them, once.
-func (s *server) reorderSteps(ctx context.Context, p project, ids []int) error {
-	return s.orderSteps(ctx, p, func(have []int) ([]int, error) {
-		if !slices.Equal(slices.Sorted(slices.Values(have)), slices.Sorted(slices.Values(ids))) {
-			return nil, fail(http.StatusBadRequest, "The list must hold the id of every step of the project exactly once")
+// putOrder takes the ids of all parts of a kind in their new order, each once,
+// and answers as list does.
+func (s *server) putOrder(o partOrder, list withProject) withProject {
+	return func(w http.ResponseWriter, r *http.Request, v viewer, p project) error {
+		ids, err := readIDs(w, r)
+		if err != nil {
+			return err
 		}
-		return ids, nil
-	})
+		if err := s.reorder(r.Context(), o, p, func(have []int) ([]int, error) {
+			if !slices.Equal(slices.Sorted(slices.Values(have)), slices.Sorted(slices.Values(ids))) {
+				return nil, fail(http.StatusBadRequest, "The list must hold the id of every %s of the project exactly once", o.part)
+			}
+			return ids, nil
+		}); err != nil {
+			return err
+		}
+		if p, err = s.loadProjectByID(r.Context(), p.ID); err != nil {
+			return err
+		}
+		return list(w, r, v, p)
+	}
 }
 
-// moveStep moves a step by one place; the first and the last stay where they
-// are.
-func (s *server) moveStep(by int) partAction {
+// move moves a part by one place; the first and the last stay where they are.
+func (s *server) move(o partOrder, by int) partAction {
 	return func(ctx context.Context, p project, id int) error {
-		return s.orderSteps(ctx, p, func(ids []int) ([]int, error) {
+		return s.reorder(ctx, o, p, func(ids []int) ([]int, error) {
 			from := slices.Index(ids, id)
 			if from < 0 {
-				return nil, fail(http.StatusNotFound, "Step not found")
+				return nil, pgx.ErrNoRows
 			}
 			to := max(0, min(from+by, len(ids)-1))
 			ids[from], ids[to] = ids[to], ids[from]

@@ -97,8 +97,13 @@ func (in *input) values() map[string]string {
 	values := map[string]string{}
 	for name, raw := range in.fields {
 		var text string
-		if !strings.Contains(name, "password") && json.Unmarshal(raw, &text) == nil {
+		var list []string
+		switch {
+		case strings.Contains(name, "password"):
+		case json.Unmarshal(raw, &text) == nil:
 			values[name] = text
+		case json.Unmarshal(raw, &list) == nil:
+			values[name] = strings.TrimSpace(strings.Join(list, " "))
 		}
 	}
 	return values

@@ -367,15 +367,15 @@ func (in *input) ids(name string) []int {
 		list = []json.RawMessage{raw}
 	}
 	for _, one := range list {
-		text := strings.Trim(string(one), `"`)
-		id, err := strconv.ParseInt(text, 10, 32)
-		switch {
-		case text == "":
-		case err != nil:
-			in.add(name, human(name)+" must be a list of ids", "list_type")
-			return ids
-		case !slices.Contains(ids, int(id)):
-			ids = append(ids, int(id))
+		for text := range strings.FieldsSeq(strings.Trim(string(one), `"`)) {
+			id, err := strconv.ParseInt(text, 10, 32)
+			if err != nil {
+				in.add(name, human(name)+" must be a list of ids", "list_type")
+				return ids
+			}
+			if !slices.Contains(ids, int(id)) {
+				ids = append(ids, int(id))
+			}
 		}
 	}
 	return ids

@@ -23,6 +23,7 @@ var (
 	resetLimit    = limit{"reset", 10, time.Hour / 10} // of forgotten passwords, by link or code
 	mailLimit     = limit{"mail", 5, time.Hour / 5}    // requests that send somebody a mail
 	exportLimit   = limit{"export", 5, time.Hour / 5}
+	previewLimit  = limit{"preview", 120, time.Second / 2} // of Markdown while it is typed
 	writeLimit    = limit{"write", 1200, time.Second / 20}
 )
 

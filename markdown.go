@@ -59,6 +59,11 @@ var (
 // links lead to http, https, mailto or relative addresses only. Every source renders: what has no meaning is text.
 func renderMarkdown(source string) template.HTML { return renderMarkdownFrom(source, 3) }
 
+// markdown is renderMarkdown for the pages of this server: pictures of its own that are named in full are no other site's.
+func (c config) markdown(source string) template.HTML {
+	return renderMarkdown(strings.ReplaceAll(source, "]("+c.publicURL+"/", "](/"))
+}
+
 // renderMarkdownFrom is renderMarkdown with the level of the highest heading.
 func renderMarkdownFrom(source string, top int) template.HTML {
 	p := blockParser{open: []*block{{kind: documentBlock}}}

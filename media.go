@@ -297,11 +297,8 @@ func (s *server) withinQuota(ctx context.Context, tx pgx.Tx, userID int, more in
 	if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock(hashtext('upload quota'), $1)`, userID); err != nil {
 		return err
 	}
-	var used int64
-	if err := tx.QueryRow(ctx, `
-		select coalesce((select sum(f.file_size) from project p join project_file f on f.project_id = p.id where p.author_id = $1), 0)
-		     + coalesce((select sum(m.size) from project p join project_image i on i.project_id = p.id
-		                 join media_file m on m.folder = $2 and m.name = i.filename where p.author_id = $1), 0)`, userID, imageFolder).Scan(&used); err != nil {
+	used, err := storedBy(ctx, tx, userID)
+	if err != nil {
 		return err
 	}
 	if used+more > s.cfg.uploadQuota {
@@ -309,6 +306,15 @@ func (s *server) withinQuota(ctx context.Context, tx pgx.Tx, userID int, more in
 			formatSize(used), formatSize(s.cfg.uploadQuota))
 	}
 	return nil
+}
+
+// storedBy is how many bytes the files and pictures of somebody's projects take.
+func storedBy(ctx context.Context, db querier, userID int) (used int64, err error) {
+	err = db.QueryRow(ctx, `
+		select coalesce((select sum(f.file_size) from project p join project_file f on f.project_id = p.id where p.author_id = $1), 0)
+		     + coalesce((select sum(m.size) from project p join project_image i on i.project_id = p.id
+		                 join media_file m on m.folder = $2 and m.name = i.filename where p.author_id = $1), 0)`, userID, imageFolder).Scan(&used)
+	return used, err
 }
 
 // addFile stores an uploaded file and its row.

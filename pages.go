@@ -368,7 +368,7 @@ func (s *server) renderProject(w http.ResponseWriter, r *http.Request, v viewer,
 	if err != nil {
 		return err
 	}
-	data := projectPage{projectDetail: d, URL: s.cfg.publicURL + p.Path(), PublicURL: s.cfg.publicURL, Own: p.AuthorID == v.ID,
+	data := projectPage{projectDetail: d, URL: s.cfg.publicURL + p.Path(), PublicURL: s.cfg.publicURL, Own: p.AuthorID == v.ID && r.URL.Query().Get("as") != "reader",
 		Remixable: p.published() && p.mayRemix(v) == nil}
 	data.Bill, data.Unpriced = billOf(d.BillOfMaterials), d.BOMUnpriced
 	if d.BOMUnpriced < len(d.BillOfMaterials) {

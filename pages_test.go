@@ -79,22 +79,23 @@ func TestFromRegisteringToAPublishedProject(t *testing.T) {
 
 	// Parts are changed, moved and deleted.
 	page := ada.page(editor).want(200).shows("Describe in two or three sentences", "2.50", "12.50", "arm.ino")
-	glue := page.find(`action="(/projects/\d+/edit/steps/\d+)" data-guard>[^"]*(?:<input type="hidden"[^>]*>[^"]*)?<div[^>]*>\s*<label for="steps-\d+-title">Title</label>\s*<input id="steps-\d+-title" name="title" type="text" value="Glue"`)
+	glue := editor + "/steps/" + page.find(`<li id="steps-(\d+)"[^>]* data-name="step 2, Glue"`)
 	ada.submit(glue, url.Values{"title": {"Glue well"}, "content": {"Glue it well."}}).redirects(editor)
 	ada.submit(glue, url.Values{"action": {"up"}}).redirects(editor)
 	ada.submit(glue, url.Values{"action": {"up"}}).redirects(editor) // it is the first already
 	second := page.find(`<img src="/api/projects/\d+/images/(\d+)/file"[^>]* alt="detail.png"`)
 	ada.submit(editor+"/images/"+second, url.Values{"caption": {"The gripper"}}).redirects(editor)
 	ada.submit(editor+"/images/"+second, url.Values{"action": {"primary"}}).redirects(editor)
-	link := page.find(`action="(/projects/\d+/edit/links/\d+)"`)
+	link := editor + "/links/" + page.find(`<li id="links-(\d+)"`)
 	ada.submit(link, url.Values{"action": {"delete"}}).redirects(editor)
 	ada.submit(link, url.Values{"action": {"delete"}}).want(404).shows("There is nothing here")
 	ada.page(editor).hides("How servos work")
 
 	// Until it is published it is nobody else's.
-	reader := page.find(`href="(/p/ada/[^"]+)">View as reader`)
+	reader := page.find(`href="(/p/ada/[^"?]+)\?as=reader">View as reader`)
 	st.visitor().page(reader).want(403).shows("Draft projects are only visible to their authors")
 	ada.page(reader).want(200).shows("Only you can see this page")
+	ada.page(reader+"?as=reader").want(200).hides("Only you can see this page", `href="`+editor+`"`)
 	same(t, "after publishing", ada.submit(strings.TrimSuffix(editor, "/edit")+"/publish", nil).redirects("/p/"), reader)
 
 	bob := st.visitor()
@@ -217,7 +218,7 @@ func TestFormsKeepWhatWasTyped(t *testing.T) {
 	editor := ada.newDraft("Lamp")
 	ada.submit(editor, url.Values{"title": {""}, "description": {"kept"}, "code_link": {"ftp://x"}}).want(422).shows("Title is required", "Source code must be an address", "kept</textarea>", `value="ftp://x"`)
 	ada.submit(editor+"/bom", url.Values{"item_name": {"Bulb"}, "quantity": {"0"}, "price": {"cheap"}}).want(422).
-		shows(`value="Bulb"`, `value="cheap"`, "Price must be an amount such as 3.50", "Quantity must be from 1", `<details class="add" open>`)
+		shows(`value="Bulb"`, `value="cheap"`, "Price must be an amount such as 3.50", "Quantity must be from 1", `<details class="add" id="bom-add" open>`)
 	ada.submit(editor+"/links", url.Values{"url": {"javascript:alert(1)"}, "title": {"Click"}, "link_type": {"video"}}).want(422).shows("Web address must be an address that starts", `value="Click"`)
 	ada.do(http.MethodPost, editor+"/files", form("description", "x").file("file", "virus.exe", []byte("MZ"))).want(400).shows("Files of this kind are not taken")
 	ada.do(http.MethodPost, editor+"/images", form().file("image", "fake.png", []byte("no picture"))).want(400).shows("is no such picture")
@@ -225,7 +226,7 @@ func TestFormsKeepWhatWasTyped(t *testing.T) {
 	ada.submit(editor+"/components", url.Values{"name": {"NE555"}, "quantity": {"1"}}).redirects(editor)
 	ada.submit(editor+"/components", url.Values{"name": {"ne555"}, "quantity": {"2"}}).want(400).shows("already part of the project", `value="ne555"`)
 	page := ada.page(editor)
-	ada.submit(page.find(`action="(/projects/\d+/edit/components/\d+)"`), url.Values{"quantity": {"7"}, "notes": {"bipolar"}}).redirects(editor)
+	ada.submit(editor+"/components/"+page.find(`<li id="components-(\d+)"`), url.Values{"quantity": {"7"}, "notes": {"bipolar"}}).redirects(editor)
 	ada.page(editor+"?component=ne5").shows("7×", "bipolar", `<input type="hidden" name="name" value="NE555">`)
 	ada.page(editor + "?component=zzz").shows("Nobody has used “zzz” yet")
 	ada.submit(editor+"/sandwiches", url.Values{"name": {"x"}}).want(404)
@@ -339,7 +340,7 @@ func TestOnlyItsAuthorEdits(t *testing.T) {
 	editor := ada.newDraft("Secret lamp")
 	base := strings.TrimSuffix(editor, "/edit")
 	ada.submit(editor+"/steps", url.Values{"title": {"One"}, "content": {"Do"}}).redirects(editor)
-	step := ada.page(editor).find(`action="(/projects/\d+/edit/steps/\d+)"`)
+	step := editor + "/steps/" + ada.page(editor).find(`<li id="steps-(\d+)"`)
 
 	bob.page(editor).want(403).shows("Only its author can edit this project").hides("Secret lamp")
 	for _, path := range []string{editor, editor + "/steps", step, base + "/publish", base + "/unpublish", base + "/delete"} {

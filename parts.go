@@ -219,18 +219,6 @@ func picked(images []projectImage, ids []int) (list []projectImage) {
 	return list
 }
 
-// putStepOrder answers PUT steps/reorder with the steps in their new order.
-func (s *server) putStepOrder(w http.ResponseWriter, r *http.Request, v viewer, p project) error {
-	ids, err := readIDs(w, r)
-	if err != nil {
-		return err
-	}
-	if err := s.reorderSteps(r.Context(), p, ids); err != nil {
-		return err
-	}
-	return listOf[step](s, listSteps)(w, r, v, p)
-}
-
 // bomItem is a line of the bill of materials; the price is of one piece, in
 // hundredths of the site's currency.
 type bomItem struct {

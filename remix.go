@@ -322,7 +322,7 @@ func (s *server) sendRemix(w http.ResponseWriter, r *http.Request, v viewer) err
 		return err
 	}
 	if len(missing) > 0 {
-		return seeOther(w, r, editorPath(id, "remix-missing"))
+		return seeOther(w, r, editorPath(id, "remix-missing", ""))
 	}
-	return seeOther(w, r, editorPath(id, "remix"))
+	return seeOther(w, r, editorPath(id, "remix", ""))
 }

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -60,10 +59,7 @@ type server struct {
 // hash.
 func newServer(cfg config, db *pgxpool.Pool, st *storage, now func() time.Time, h *hasher, log *slog.Logger) (*server, error) {
 	funcs := maps.Clone(templateFuncs)
-	// Pictures of this server that are named in full are no other site's.
-	funcs["markdown"] = func(source string) template.HTML {
-		return renderMarkdown(strings.ReplaceAll(source, "]("+cfg.publicURL+"/", "](/"))
-	}
+	funcs["markdown"] = cfg.markdown
 	templates, err := loadTemplates(funcs)
 	if err != nil {
 		return nil, err
@@ -262,6 +258,7 @@ func (s *server) routes() (mux *http.ServeMux, list map[string]route) {
 	api("PUT    /api/projects/{project}/unpublish", s.author("unpublish", s.switchStatus("draft", "Project unpublished")))
 	transfer("GET /api/projects/{project}/download", s.visible(s.downloadProject))
 	transfer("POST /api/projects/{project}/remix", s.signedIn(s.postRemix))
+	api("POST   /api/markdown", s.limited(previewLimit, s.signedIn(s.postMarkdown)))
 	api("GET    /api/tags", public(s.showTags))
 	api("GET    /api/licenses", public(s.showLicenses))
 	api("GET    /api/components/search", public(s.searchComponents))
@@ -269,12 +266,13 @@ func (s *server) routes() (mux *http.ServeMux, list map[string]route) {
 
 	api("GET    /api/projects/{project}/steps", s.visible(listOf[step](s, listSteps)))
 	api("POST   /api/projects/{project}/steps", s.author("add steps to", added(s, "steps", createStep)))
-	api("PUT    /api/projects/{project}/steps/reorder", s.author("reorder the steps of", s.putStepOrder))
+	api("PUT    /api/projects/{project}/steps/reorder", s.author("reorder the steps of", s.putOrder(stepOrder, listOf[step](s, listSteps))))
 	api("PUT    /api/projects/{project}/steps/{id}", s.author("change steps of", changed(s, "Step", updateStep)))
 	api("DELETE /api/projects/{project}/steps/{id}", s.author("delete steps from", s.deleted("Step", deleteStep)))
 
 	api("GET    /api/projects/{project}/bom", s.visible(listOf[bomItem](s, listBOM)))
 	api("POST   /api/projects/{project}/bom", s.author("add materials to", added(s, "materials", createBOM)))
+	api("PUT    /api/projects/{project}/bom/reorder", s.author("reorder the materials of", s.putOrder(bomOrder, listOf[bomItem](s, listBOM))))
 	api("PUT    /api/projects/{project}/bom/{id}", s.author("change materials of", changed(s, "BOM item", updateBOM)))
 	api("POST   /api/projects/{project}/bom/import", s.author("add materials to", s.postBOM))
 	api("GET    /api/projects/{project}/bom.csv", s.visible(s.showBOMFile))
@@ -305,6 +303,7 @@ func (s *server) routes() (mux *http.ServeMux, list map[string]route) {
 	transfer("GET /api/projects/{project}/images/{id}/file", s.visible(s.serveImage))
 	transfer("GET /api/projects/{project}/images/{id}/{size}", s.visible(s.serveSize))
 	transfer("GET /api/projects/{project}/images/{id}/original", s.author("see the originals of", s.serveOriginal))
+	api("PUT    /api/projects/{project}/images/reorder", s.author("reorder the images of", s.putOrder(imageOrder, s.listProjectImages)))
 	api("PUT    /api/projects/{project}/images/{id}/primary", s.author("choose the picture of", s.putPrimary))
 	api("PUT    /api/projects/{project}/primary-image/{id}", s.author("choose the picture of", s.putPrimary))
 	api("DELETE /api/projects/{project}/images/{id}", s.author("delete images from", s.deletedUpload("Image", imageFolder, deleteImage)))
