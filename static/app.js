@@ -39,12 +39,13 @@ each("form[data-like]", (form) => form.addEventListener("submit", async (event) 
 
 each("select[data-submit]", (select) => select.addEventListener("change", () => select.form.requestSubmit()));
 
-const confirmed = (within) => each("[data-confirm]", (element) => {
-  element.addEventListener(element.tagName === "FORM" ? "submit" : "click", (event) => {
-    if (!confirm(element.dataset.confirm)) event.preventDefault();
-  });
-}, within);
-confirmed(document);
+// Also of what comes into the page later, and before what else listens.
+for (const kind of ["click", "submit"]) document.addEventListener(kind, (event) => {
+  const asks = event.target.closest("[data-confirm]");
+  if (!asks || (asks.tagName === "FORM") !== (kind === "submit") || confirm(asks.dataset.confirm)) return;
+  event.preventDefault();
+  event.stopPropagation();
+}, true);
 
 // The queue of the moderators by keys, as long as one of its comments has the
 // focus and nothing is typed.
@@ -70,10 +71,9 @@ window.addEventListener("pageshow", () => each("form[data-sent]", (form) => dele
 // Text that was typed and not sent is not lost by mistake, nor because another
 // form of the page is sent.
 let sending = null;
-let uploading = 0;
 const changed = (field) => field.type !== "hidden" && "defaultValue" in field && field.value !== field.defaultValue;
 window.addEventListener("beforeunload", (event) => {
-  const typed = uploading > 0 || [...document.querySelectorAll("form[data-guard]")].some((form) => form !== sending && [...form.elements].some(changed));
+  const typed = [...document.querySelectorAll("form[data-guard]")].some((form) => form !== sending && [...form.elements].some(changed));
   if (!typed) return;
   event.preventDefault();
   if (sending) delete sending.dataset.sent;
@@ -86,9 +86,9 @@ const grow = (area) => {
   area.style.height = "auto";
   area.style.height = Math.min(area.scrollHeight + 2, 0.8 * innerHeight) + "px";
 };
-each("textarea[data-grow]", (area) => area.addEventListener("input", () => grow(area)));
+document.addEventListener("input", (event) => event.target.matches("textarea[data-grow]") && grow(event.target));
+document.addEventListener("toggle", (event) => each("textarea[data-grow]", grow, event.target), true);
 each("textarea[data-grow]", (area) => area.value && grow(area));
-each("details", (details) => details.addEventListener("toggle", () => each("textarea[data-grow]", grow, details)));
 
 // Code can be copied.
 each(".prose pre", (pre) => {
@@ -140,138 +140,4 @@ each("[data-viewer]", (gallery) => {
     turn(0);
     dialog.showModal();
   }));
-});
-
-// Names of known components are offered while typing.
-const nameField = document.getElementById("components-new-name");
-if (nameField) {
-  const list = make("datalist", { id: "component-names" });
-  nameField.after(list);
-  nameField.setAttribute("list", list.id);
-  let wait;
-  nameField.addEventListener("input", () => {
-    clearTimeout(wait);
-    wait = setTimeout(async () => {
-      const answer = await fetch("/api/components/search?q=" + encodeURIComponent(nameField.value.trim()));
-      if (answer.ok) list.replaceChildren(...(await answer.json()).map((c) => make("option", { value: c.name })));
-    }, 200);
-  });
-}
-
-// Several files at once, dropped or chosen, each with its progress. One that
-// failed can be sent again: its id tells the server that it is the same.
-function send(address, data, bar) {
-  return new Promise((resolve, reject) => {
-    const request = new XMLHttpRequest();
-    request.open("POST", address);
-    request.setRequestHeader("Accept", "application/json");
-    request.upload.onprogress = (event) => (bar.value = event.loaded / event.total);
-    request.onerror = () => reject(new Error("The connection was lost."));
-    request.onload = () => {
-      try {
-        const answer = JSON.parse(request.responseText);
-        if (request.status < 300) return resolve(answer);
-        const refused = request.status < 500 && request.status !== 429; // again it would be the same
-        reject(Object.assign(new Error(answer.detail), { refused }));
-      } catch {
-        reject(new Error("The server could not take this file."));
-      }
-    };
-    request.send(data);
-  });
-}
-
-// Puts into the page what its section has on the server by now and the page
-// has not, and leaves the rest alone: somebody may be typing there.
-async function showNew(section) {
-  const answer = await fetch(location.pathname);
-  if (!answer.ok) return;
-  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  const fresh = page.querySelector(`#${section.id} > ul`);
-  if (!fresh) return;
-  const list = section.querySelector(":scope > ul");
-  const known = new Set();
-  if (list) each("form", (form) => known.add(form.getAttribute("action")), list);
-  const added = [...fresh.children].filter((row) => !known.has(row.querySelector("form")?.getAttribute("action")));
-  added.forEach(confirmed);
-  if (list && section.id === "files") list.prepend(...added);
-  else if (list) list.append(...added);
-  else section.querySelector("form[data-upload]").before(fresh);
-  document.querySelector(".editor-nav ol").replaceWith(page.querySelector(".editor-nav ol"));
-}
-
-each("form[data-upload]", (form) => {
-  const input = form.querySelector("input[type=file]");
-  const drop = form.querySelector(".drop");
-  const button = form.querySelector("button");
-  const list = make("ul", { className: "progress", ariaLive: "polite" });
-  const queue = [];
-  let busy = false;
-  form.append(list);
-  input.multiple = true;
-  drop.querySelector("label").textContent = "Choose files or drop them here";
-  for (const [name, over] of [["dragover", true], ["dragleave", false], ["drop", false]]) {
-    drop.addEventListener(name, (event) => {
-      event.preventDefault();
-      drop.classList.toggle("over", over);
-      if (name === "drop") add(event.dataTransfer.files);
-    });
-  }
-  form.addEventListener("submit", (event) => {
-    event.preventDefault();
-    add(input.files);
-  });
-
-  function add(files) {
-    each("li.done", (row) => row.remove(), list);
-    for (const file of files) {
-      const data = new FormData(form);
-      data.set(input.name, file);
-      data.set("upload_id", Date.now() + "-" + Math.random());
-      const row = make("li", {}, file.name + " waits");
-      list.append(row);
-      queue.push({ file, data, row });
-    }
-    input.value = "";
-    run();
-  }
-
-  async function run() {
-    if (busy || !queue.length) return;
-    busy = true;
-    uploading++;
-    button.disabled = true;
-    let stored = 0;
-    let failed = 0;
-    while (queue.length) (await upload(queue.shift())) ? stored++ : failed++;
-    if (stored) await showNew(form.closest("section")).catch(() => {});
-    if (!failed) each("input[type=text]", (field) => (field.value = field.defaultValue), form);
-    button.disabled = false;
-    uploading--;
-    busy = false;
-    run(); // what was added meanwhile
-  }
-
-  async function upload(item) {
-    const { file, data, row } = item;
-    const bar = make("progress", { max: 1, value: 0, ariaLabel: file.name });
-    row.replaceChildren(file.name, bar);
-    try {
-      const answer = await send(form.dataset.upload, data, bar);
-      row.className = "done";
-      row.replaceChildren(`${file.name}: uploaded.` + (answer.location_removed ? " It said where it was taken; that was removed from what others see." : ""));
-      return true;
-    } catch (error) {
-      const again = make("button", { type: "button", className: "button small plain", textContent: "Try again" });
-      again.addEventListener("click", () => {
-        row.replaceChildren(file.name + " waits");
-        queue.push(item);
-        run();
-      });
-      row.replaceChildren(make("span", { className: "fault", textContent: `${file.name}: ${error.message}` }));
-      if (error.refused) row.className = "done";
-      else row.append(document.createElement("br"), again);
-      return false;
-    }
-  }
 });
