@@ -250,6 +250,12 @@ function place(page, section, sent) {
       if (!counterpart) continue;
       const row = holder.querySelector(":scope > .part-row");
       if (row) row.replaceWith(counterpart.querySelector(":scope > .part-row"));
+      const picks = counterpart.querySelector(".picks");
+      if (picks) {
+        for (const box of form.querySelectorAll(".picks [type=checkbox]")) (byID(box.id, picks) || {}).checked = box.checked;
+        form.querySelector(".picks")?.remove();
+        [...form.children].at(-1).before(picks);
+      }
       counterpart.replaceWith(holder);
     }
     each("details[id]", (details) => {
@@ -259,7 +265,8 @@ function place(page, section, sent) {
     old.replaceWith(fresh);
     dress(fresh);
   }
-  editor.querySelector(".editor-nav ol")?.replaceWith(page.querySelector(".editor-nav ol"));
+  editor.querySelector(".editor-nav ol").replaceWith(page.querySelector(".editor-nav ol"));
+  editor.querySelector("h1").textContent = page.querySelector("h1").textContent;
   if (!focusID || focused.isConnected) {
     if (focusID && document.activeElement !== focused) focused.focus({ preventScroll: true });
   } else {
@@ -343,7 +350,7 @@ window.addEventListener("online", () => {
 
 editor.addEventListener("submit", (event) => {
   const form = event.target;
-  if (event.defaultPrevented || isNew || form.method !== "post" || !new URL(form.action).pathname.startsWith(project + "/edit") || form.enctype === "multipart/form-data") return;
+  if (event.defaultPrevented || isNew || form.method !== "post" || !form.getAttribute("action").startsWith(project + "/edit") || form.enctype === "multipart/form-data") return;
   event.preventDefault();
   save(form, event.submitter);
 });
@@ -354,6 +361,7 @@ const timers = new Map();
 const quietFor = 3000; // milliseconds
 
 function noticed(form) {
+  if (!form.isConnected || form.dataset.busy) return;
   keep(form);
   clearTimeout(timers.get(form));
   if (savesItself(form)) timers.set(form, setTimeout(() => saveQuietly(form), quietFor));
@@ -361,12 +369,12 @@ function noticed(form) {
   showUnsaved(guarded().filter(isDirty));
 }
 
-let keepSoon;
+const keepSoon = new Map();
 for (const kind of ["input", "change"]) editor.addEventListener(kind, (event) => {
   const form = event.target.form;
   if (!form?.dataset.what || event.target.type === "file") return;
-  clearTimeout(keepSoon);
-  keepSoon = setTimeout(() => noticed(form), 200);
+  clearTimeout(keepSoon.get(form));
+  keepSoon.set(form, setTimeout(() => noticed(form), 200));
 });
 
 document.addEventListener("visibilitychange", () => {
@@ -418,7 +426,6 @@ async function saveQuietly(form, leaving = false) {
       dress(row);
     }
     place(page, "publish");
-    if (section === "basics") editor.querySelector("h1").textContent = page.querySelector("h1").textContent;
     showSaved();
   } catch (error) {
     failed(error, () => saveQuietly(form));
@@ -838,7 +845,6 @@ function dressUpload(form) {
   const queue = [];
   let running = 0;
   let stored = 0;
-  let refreshing = null;
   form.append(list);
   input.multiple = true;
   input.required = false;
@@ -905,7 +911,7 @@ function dressUpload(form) {
     stored = 0;
     each("input[type=text]", (field) => (field.value = field.defaultValue), form);
     try {
-      await (refreshing = refresh(form.closest("section").id));
+      await refresh(form.closest("section").id);
       if (form.closest("section").id === "images" && byID("steps")) await refresh("steps");
     } catch (error) {
       failed(error, settled);
