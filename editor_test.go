@@ -149,9 +149,8 @@ func TestOneSectionOfTheEditor(t *testing.T) {
 func TestMarkdownPreview(t *testing.T) {
 	t.Parallel()
 	st := newSite(t, func(c *config) { c.testing = false })
-	ada := st.visitor()
 	st.visitor().post("/api/markdown", map[string]any{"text": "x"}).want(http.StatusUnauthorized)
-	ada = st.member("ada")
+	ada := st.member("ada")
 	same(t, "html", fmt.Sprint(ada.post("/api/markdown", map[string]any{"text": "**a** <script>"}).want(http.StatusOK).fields()["html"]), "<p><strong>a</strong> &lt;script&gt;</p>\n")
 	same(t, "html", fmt.Sprint(ada.post("/api/markdown", map[string]any{}).want(http.StatusOK).fields()["html"]), "")
 	ada.post("/api/markdown", map[string]any{"text": strings.Repeat("x", maxContent+1)}).detail(http.StatusUnprocessableEntity, "at most")
