@@ -1,0 +1,274 @@
+// Walks through the site as people do, and looks at every page on the way:
+// node run.mjs JSON, where the JSON is what site.mjs calls setup.
+import { setup, launch, visitor, go, expecting, inspect, same, signIn, letterTo, totp, faults, say } from "./site.mjs";
+
+const password = "Workshop-2026"; // of everybody in the demo
+const browser = await launch();
+const picture = await drawing();
+
+async function drawing() {
+  const page = await (await browser.newContext({ viewport: { width: 640, height: 480 } })).newPage();
+  await page.setContent("<h1>A lamp</h1>");
+  const png = await page.screenshot();
+  await page.context().close();
+  return { name: "lamp.png", mimeType: "image/png", buffer: png };
+}
+
+// press opens what hides the button, if anything does, and presses it.
+const press = (within, name) => within.getByRole("button", { name, exact: true }).first().click();
+const section = (page, name) => page.getByRole("region", { name });
+
+// account: from registering to deleting.
+async function account(page, name) {
+  const address = `${name}@example.com`;
+  await go(page, "/register?return_to=/projects");
+  await page.getByLabel("Username").fill(name);
+  await page.getByLabel("First name").fill("Robin");
+  await page.getByLabel("E-mail address").fill(address);
+  await page.getByLabel("Password", { exact: true }).fill("short");
+  await page.getByLabel(/^I agree/).check();
+  await inspect(page);
+  await expecting(page, 422, () => press(page.getByRole("main"), "Create account"));
+  same("the name after a fault", await page.getByLabel("Username").inputValue(), name);
+  await inspect(page);
+  await page.getByLabel("Password", { exact: true }).fill("Correct-Horse-7");
+  await press(page.getByRole("main"), "Create account");
+  await page.getByLabel("Username or e-mail address").fill(name);
+  await page.getByLabel("Password", { exact: true }).fill("Correct-Horse-7");
+  await press(page.getByRole("main"), "Sign in");
+  await page.waitForURL("**/projects");
+
+  const link = await letterTo(address, /(\/verify-email\?\S*token=[\w%-]+)/);
+  await go(page, link);
+  await inspect(page);
+  await press(page.getByRole("main"), "Yes, confirm it");
+  await page.waitForLoadState();
+  await inspect(page);
+
+  await go(page, "/account/profile");
+  await page.getByLabel("About you").or(page.getByLabel("Bio")).fill("I make lamps.");
+  await page.getByLabel("Choose a picture").setInputFiles(picture);
+  await press(page.getByRole("main"), "Save picture");
+  await page.getByRole("img", { name: "Your picture" }).waitFor();
+  await page.getByLabel("About you").or(page.getByLabel("Bio")).fill("I make lamps.");
+  await press(page.getByRole("main"), "Save");
+  await page.waitForLoadState();
+  await inspect(page);
+  await go(page, `/u/${name}`);
+  await page.getByText("I make lamps.").first().waitFor();
+  await inspect(page);
+
+  await go(page, "/account/two-factor");
+  await inspect(page);
+  const secret = (await page.getByRole("main").innerText()).match(/\b(?:[A-Z2-7]{4} ?){8,}/)[0];
+  await page.getByLabel("Code", { exact: true }).fill(totp(secret));
+  await press(page.getByRole("main"), "Switch on");
+  await page.waitForLoadState();
+  await inspect(page);
+  await page.getByRole("link", { name: "Sign out" }).click();
+  await page.waitForLoadState();
+  await inspect(page);
+  await signIn(page, name, "Correct-Horse-7", () => totp(secret, 1));
+
+  await go(page, "/account/data");
+  await page.getByText("Delete my account", { exact: true }).click();
+  await page.getByLabel("Password", { exact: true }).fill("Correct-Horse-7");
+  await press(page.getByRole("main"), "Delete my account for ever");
+  await page.getByRole("link", { name: "Sign in" }).first().waitFor();
+  await expecting(page, 404, () => go(page, `/u/${name}`));
+}
+
+// maker: a project from the first word to the ZIP, and another's remix of it.
+async function maker(page, other, title) {
+  await go(page, "/projects/new");
+  await inspect(page);
+  await page.getByLabel("Title").fill(title);
+  await page.getByLabel("Description").fill("It gives **light**.");
+  await press(page.getByRole("main"), "Create draft");
+  await page.waitForURL(/\/projects\/\d+\/edit/);
+  const editor = page.url().split(/[?#]/)[0];
+  await section(page, "Basics").getByLabel("Licence").selectOption("CC-BY-4.0");
+  await section(page, "Basics").getByLabel("Tags").fill("lamp, paper");
+  await press(section(page, "Basics"), "Save basics");
+  await page.waitForLoadState();
+
+  await section(page, "Pictures").getByLabel(/choose/i).setInputFiles(picture);
+  await press(section(page, "Pictures"), "Upload picture");
+  await section(page, "Pictures").getByRole("img").first().waitFor();
+  const steps = section(page, "Steps");
+  await go(page, editor);
+  await steps.getByLabel("Title").last().fill("Fold the paper");
+  await steps.getByLabel("What to do").last().fill("Fold it:\n\n```\nprint('fold')\n```");
+  await press(steps, "Add step");
+  await steps.getByText("Fold the paper").first().waitFor();
+  await inspect(page);
+  const parts = section(page, "Parts list");
+  await parts.getByLabel(/^(Part|Item|Name)/).last().fill("Washi paper");
+  await parts.getByLabel("Price of one").last().fill("2.50");
+  await press(parts, "Add part");
+  await parts.getByText("Washi paper").first().waitFor();
+  const files = section(page, "Files");
+  await files.getByLabel(/choose/i).setInputFiles({ name: "lamp.py", mimeType: "text/x-python", buffer: Buffer.from("print('lamp')\n") });
+  await press(files, "Upload file");
+  await files.getByText("lamp.py").first().waitFor();
+  await go(page, editor);
+  await page.getByRole("main").getByRole("button", { name: /^Publish/ }).last().click();
+  await page.waitForURL("**/p/**");
+  const reader = page.url().split(/[?#]/)[0];
+  await inspect(page);
+
+  await go(other, reader);
+  await other.getByRole("heading", { name: title, level: 1 }).waitFor();
+  const [download] = await Promise.all([other.waitForEvent("download"), other.getByRole("link", { name: /ZIP/ }).first().click()]);
+  if (!/\.zip$/.test(download.suggestedFilename()) || (await download.failure())) say(other.who, `the ZIP is ${download.suggestedFilename()} ${await download.failure()}`);
+  await talk(page, other, reader);
+  await other.getByRole("main").getByRole("button", { name: /^Remix/ }).first().click();
+  await other.waitForURL(/\/projects\/\d+\/edit/);
+  await go(other, reader);
+
+  await go(page, editor);
+  const end = page.getByRole("main");
+  await end.getByText("Delete this project").first().click();
+  const sure = end.getByLabel(/title/i).last();
+  if (await sure.isVisible()) await sure.fill(title);
+  for (const box of await section(page, "Publish").getByRole("checkbox").all()) await box.check();
+  await press(end, "Delete project");
+  await page.waitForURL((url) => !url.pathname.endsWith("/edit"));
+  await expecting(page, 404, () => go(page, reader));
+}
+
+// talk: a like, a comment, a reply, an edit and a report.
+async function talk(page, other, address) {
+  await other.getByRole("main").getByRole("button", { name: /^Like \d/ }).first().click();
+  await other.locator(".like[aria-pressed=true]").first().waitFor();
+  await other.getByLabel("Write a comment").fill("It *works*: `print('lamp')`");
+  await press(other, "Post comment");
+  await other.getByText("It works: print('lamp')").first().waitFor();
+  await inspect(other);
+
+  await go(page, address);
+  const comment = page.getByRole("article").filter({ hasText: "It works" });
+  await comment.getByText("Reply", { exact: true }).click();
+  await comment.getByLabel(/^Reply to/).fill("Thank you!");
+  await press(comment, "Post reply");
+  const reply = page.getByRole("article").filter({ hasText: "Thank you!" });
+  await reply.waitFor();
+  await reply.getByText("Edit", { exact: true }).click();
+  await reply.getByLabel("Your comment").fill("Thank you very much!");
+  await press(reply, "Save");
+  await page.getByText("Thank you very much!").first().waitFor();
+  await comment.getByText("Report", { exact: true }).click();
+  await press(comment, "Report to the moderators");
+  await page.getByText("a moderator will look").waitFor();
+  await inspect(page);
+}
+
+// everywhere looks at every kind of page that links lead to. Pages whose
+// addresses differ in names and numbers alone are of one kind.
+async function everywhere(page, ...starts) {
+  const kind = (url) => url.pathname.replace(/\/(u|tags|p)\/.*/, "/$1/…").replace(/\d+/g, "N") + [...url.searchParams.keys()].sort().join("&");
+  const known = new Set();
+  const waiting = [];
+  const add = (links) => {
+    for (const link of links) {
+      const url = new URL(link, setup.site);
+      url.hash = "";
+      if (url.origin !== setup.site || /^\/(logout|api|feeds|static|profile_pictures|uploads|health|metrics|openapi)|\.(csv|json|xml|txt|zip)$|\/(download|export|original)$/.test(url.pathname) || known.has(kind(url))) continue;
+      known.add(kind(url));
+      waiting.push(url.href);
+    }
+  };
+  for (add(starts); waiting.length; ) {
+    await page.goto(waiting.shift());
+    await inspect(page);
+    add(await page.$$eval("a[href]:not([download])", (links) => links.map((a) => a.href)));
+  }
+  console.log(`${page.who}: ${known.size} kinds of pages`);
+}
+
+async function errors(page) {
+  await expecting(page, 404, () => go(page, "/nowhere"));
+  await inspect(page);
+  await expecting(page, 422, () => go(page, "/projects?page=0"));
+  await inspect(page);
+  await expecting(page, 403, () => go(page, "/admin/moderation"));
+  await inspect(page);
+}
+
+// keyboard: what a reader does without a mouse.
+async function keyboard(page) {
+  await go(page, "/projects");
+  await page.keyboard.press("Tab");
+  same("the first stop", await page.evaluate(() => document.activeElement.textContent), "Skip to content");
+  await page.keyboard.press("Enter");
+  same("where it leads", await page.evaluate(() => document.activeElement.id), "main");
+  await go(page, "/projects/1"); // which has two pictures
+  await page.locator("[data-viewer] a").first().press("Enter");
+  const viewer = page.getByRole("dialog", { name: "Pictures" });
+  await viewer.getByRole("img").waitFor();
+  const first = await viewer.getByRole("img").getAttribute("src");
+  await page.keyboard.press("ArrowRight");
+  if ((await viewer.getByRole("img").getAttribute("src")) === first) say(page.who, "the arrow key does not turn the picture");
+  await inspect(page);
+  await page.keyboard.press("Escape");
+  await viewer.waitFor({ state: "hidden" });
+}
+
+// embedded: comments on a page of another origin with a strict policy.
+async function embedded(page) {
+  await page.goto(setup.page);
+  const thread = page.locator("[data-chatter=comments]");
+  await thread.getByText(/comment/i).first().waitFor();
+  await inspect(page);
+  await thread.getByRole("button", { name: /sign in/i }).first().click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByLabel(/username/i).fill("mira");
+  await dialog.getByLabel("Password").fill(password);
+  await dialog.getByRole("button", { name: /sign in/i }).click();
+  await thread.getByLabel("Write a comment").fill("From the page itself");
+  await thread.getByRole("button", { name: "Post comment" }).click();
+  await thread.getByText("From the page itself").waitFor();
+  await inspect(page);
+}
+
+async function as(name, options = {}) {
+  const page = await visitor(browser, name, options);
+  if (name === setup.admin) await signIn(page, name, setup.password);
+  else if (name !== "visitor") await signIn(page, name, password);
+  return page;
+}
+
+const phone = { size: "phone", scheme: "dark" };
+const journeys = {
+  account: async () => account(await as("visitor"), "robin"),
+  "account without scripts": async () => account(await as("visitor", { ...phone, scripts: false }), "sam"),
+  maker: async () => maker(await as("yuki", phone), await as("mira"), "Lamp of folds"),
+  "maker without scripts": async () => maker(await as("ananya", { scripts: false }), await as("okello", { ...phone, scripts: false }), "Lamp of sheets"),
+  keyboard: async () => keyboard(await as("visitor")),
+  embed: async () => embedded(await as("visitor")),
+  "errors for a member": async () => errors(await as("mira", phone)),
+  "pages of an admin": async () => everywhere(await as(setup.admin), "/admin", "/"),
+  "pages of a member": async () => everywhere(await as("mira"), "/account", "/projects/1/edit"),
+  "pages of a member on a phone": async () => everywhere(await as("mira", phone), "/account", "/projects/1/edit"),
+  "pages of a visitor on a phone": async () => everywhere(await as("visitor", phone), "/", "/login", "/register", "/reset-password"),
+  "pages of an admin on a phone": async () => everywhere(await as(setup.admin, phone), "/admin"),
+};
+
+const only = process.argv[3];
+const waiting = Object.entries(journeys).filter(([name]) => !only || name.startsWith(only));
+async function walk() {
+  while (waiting.length) {
+    const [name, journey] = waiting.shift();
+    const started = Date.now();
+    try {
+      await journey();
+      console.log(`${name}: ${((Date.now() - started) / 1000).toFixed(1)} s`);
+    } catch (error) {
+      say(name, error.stack);
+      if (setup.shots) for (const [i, context] of browser.contexts().entries()) for (const page of context.pages()) await page.screenshot({ path: `${setup.shots}/fault-${name.replace(/ /g, "-")}-${i}.png` }).catch(() => {});
+    }
+  }
+}
+await Promise.all([walk(), walk()]);
+await browser.close();
+process.exitCode = faults.length ? 1 : 0;
