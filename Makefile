@@ -4,7 +4,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 URL ?= http://localhost:8000
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test cover build bench-takeover bench load chaos image clean
+.PHONY: help run demo test browser-test screenshots cover build bench-takeover bench load chaos image clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -23,6 +23,11 @@ fi
 endef
 
 has-postgres = { command -v postgres && command -v initdb; } || ls /usr/lib/postgresql/*/bin/initdb
+
+has-browser = command -v chromium && command -v node && command -v npm
+
+# The modules of browser/, which only its tests need.
+install-browser = cd browser && { cmp -s package-lock.json node_modules/.lock || { npm ci --no-audit --no-fund && cp package-lock.json node_modules/.lock; }; }
 
 has-samba = { command -v smbd || ls /usr/sbin/smbd; } && command -v smbpasswd
 
@@ -43,9 +48,23 @@ test: ## vet, staticcheck and all tests, against a PostgreSQL and a Samba of the
 	$(call need,command -v promtool,prometheus)
 	$(call need,command -v zbarimg && command -v oathtool,zbar-tools oathtool)
 	$(call need,$(has-samba),samba)
+	$(call need,$(has-browser),chromium nodejs npm)
+	@$(install-browser)
 	go vet ./...
 	go run $(STATICCHECK) ./...
 	go test -race -timeout 20m ./...
+
+browser-test: ## walk through the pages in Chromium (ONLY=name: one journey)
+	$(call need,$(has-postgres),postgresql)
+	$(call need,$(has-browser),chromium nodejs npm)
+	@$(install-browser)
+	CI=1 ONLY='$(ONLY)' go test -run '^TestBrowser$$' -count=1 -v -timeout 20m .
+
+screenshots: ## make the pictures in docs/screenshots anew
+	$(call need,$(has-postgres),postgresql)
+	$(call need,$(has-browser),chromium nodejs npm)
+	@$(install-browser)
+	CI=1 SCREENSHOTS=$(CURDIR)/docs/screenshots go test -run '^TestScreenshots$$' -count=1 -v -timeout 20m .
 
 cover: ## which statements the tests reach
 	go test -coverprofile=coverage.out ./...

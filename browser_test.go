@@ -85,7 +85,8 @@ func (b browserSetup) run(t *testing.T, script string, args ...string) {
 	}
 }
 
-// Every journey through the pages, in a real browser. ONLY names one of them.
+// Every journey through the pages, in a real browser. ONLY names one of them;
+// SHOTS, a folder for pictures of what went wrong.
 func TestBrowser(t *testing.T) {
 	t.Parallel()
 	startDemo(t).run(t, "run.mjs", os.Getenv("ONLY"))

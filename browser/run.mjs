@@ -26,7 +26,7 @@ async function account(page, name) {
   await page.getByLabel("First name").fill("Robin");
   await page.getByLabel("E-mail address").fill(address);
   await page.getByLabel("Password", { exact: true }).fill("short");
-  await page.getByLabel(/^I agree/).check();
+  await page.getByLabel(/I agree to the/).check();
   await inspect(page);
   await expecting(page, 422, () => press(page.getByRole("main"), "Create account"));
   same("the name after a fault", await page.getByLabel("Username").inputValue(), name);
