@@ -239,11 +239,14 @@ async function as(name, options = {}) {
 }
 
 const phone = { size: "phone", scheme: "dark" };
-const journeys = {
+// What changes what others look at goes first.
+const changes = {
   account: async () => account(await as("visitor"), "robin"),
   "account without scripts": async () => account(await as("visitor", { ...phone, scripts: false }), "sam"),
   maker: async () => maker(await as("yuki", phone), await as("mira"), "Lamp of folds"),
   "maker without scripts": async () => maker(await as("ananya", { scripts: false }), await as("okello", { ...phone, scripts: false }), "Lamp of sheets"),
+};
+const looks = {
   keyboard: async () => keyboard(await as("visitor")),
   embed: async () => embedded(await as("visitor")),
   "errors for a member": async () => errors(await as("mira", phone)),
@@ -255,8 +258,7 @@ const journeys = {
 };
 
 const only = process.argv[3];
-const waiting = Object.entries(journeys).filter(([name]) => !only || name.startsWith(only));
-async function walk() {
+async function walk(waiting) {
   while (waiting.length) {
     const [name, journey] = waiting.shift();
     const started = Date.now();
@@ -269,6 +271,9 @@ async function walk() {
     }
   }
 }
-await Promise.all([walk(), walk()]);
+for (const journeys of [changes, looks]) {
+  const waiting = Object.entries(journeys).filter(([name]) => !only || name.startsWith(only));
+  await Promise.all([walk(waiting), walk(waiting)]);
+}
 await browser.close();
 process.exitCode = faults.length ? 1 : 0;

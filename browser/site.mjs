@@ -57,7 +57,11 @@ export async function visitor(browser, name, { size = "desktop", scheme = "light
   if (scripts) {
     await page.addInitScript(() => {
       window.shifted = 0;
-      new PerformanceObserver((list) => list.getEntries().forEach((entry) => entry.hadRecentInput || (window.shifted += entry.value))).observe({ type: "layout-shift", buffered: true });
+      window.shifters = [];
+      new PerformanceObserver((list) => list.getEntries().filter((entry) => !entry.hadRecentInput).forEach((entry) => {
+        window.shifted += entry.value;
+        window.shifters.push(...entry.sources.map(({ node }) => node?.outerHTML?.slice(0, 120) ?? node?.textContent));
+      })).observe({ type: "layout-shift", buffered: true });
     });
   }
   return page;
@@ -92,7 +96,7 @@ export async function inspect(page) {
   const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
   if (wide > 0) say(where, `${wide} px wider than the window`);
   const shifted = await page.evaluate(() => window.shifted);
-  if (shifted > 0.02) say(where, `layout shift of ${shifted.toFixed(3)}`);
+  if (shifted > 0.02) say(where, `layout shift of ${shifted.toFixed(3)}: ${await page.evaluate(() => window.shifters.join(", "))}`);
 }
 
 // same fails the journey unless what is there is what should be.

@@ -80,9 +80,9 @@ window.addEventListener("beforeunload", (event) => {
   sending = null;
 });
 
-// Text fields grow with their text.
+// Text fields grow with their text, where the browser does not do it itself.
 const grow = (area) => {
-  if (!area.offsetParent) return;
+  if (!area.offsetParent || CSS.supports("field-sizing", "content")) return;
   area.style.height = "auto";
   area.style.height = Math.min(area.scrollHeight + 2, 0.8 * innerHeight) + "px";
 };
