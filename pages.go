@@ -135,6 +135,12 @@ var templateFuncs = map[string]any{
 	"count":    formatCount,
 	"text":     deref[string],
 	"field":    newField,
+	"apiParams": func(title string, params []param) any {
+		return struct {
+			Title  string
+			Params []param
+		}{title, params}
+	},
 	"initial":  initial,
 	"host":     hostOf,
 	"person":   personPath,

@@ -321,6 +321,7 @@ func (s *server) routes() (mux *http.ServeMux, list map[string]route) {
 	// What this table is in words
 	document := sync.OnceValues(func() ([]byte, error) { return marshalled(s.apiDocument(list)) })
 	api("GET    /openapi.json", public(s.showOpenAPI(document)))
+	page("GET    /docs", s.open(s.showDocs(list)))
 	return mux, list
 }
 
