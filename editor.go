@@ -495,6 +495,11 @@ func (s *server) sendDelete(w http.ResponseWriter, r *http.Request, v viewer, p 
 	return s.done(w, r, "/account", "The project is deleted.")
 }
 
+// markdownAnswer is a text as pages show it.
+type markdownAnswer struct {
+	HTML template.HTML `json:"html"`
+}
+
 // postMarkdown answers a text as pages show it, for somebody who is writing it.
 func (s *server) postMarkdown(w http.ResponseWriter, r *http.Request, v viewer) error {
 	in, err := readInput(w, r)
@@ -505,7 +510,5 @@ func (s *server) postMarkdown(w http.ResponseWriter, r *http.Request, v viewer) 
 	if err := in.err(); err != nil {
 		return err
 	}
-	return writeJSON(w, http.StatusOK, struct {
-		HTML template.HTML `json:"html"`
-	}{s.cfg.markdown(deref(text))})
+	return writeJSON(w, http.StatusOK, markdownAnswer{s.cfg.markdown(deref(text))})
 }

@@ -282,3 +282,14 @@ func reportUnseen() {
 		say("not seen:", what)
 	}
 }
+
+func TestDocsPage(t *testing.T) {
+	t.Parallel()
+	st := newSite(t)
+	page := st.visitor().page("/docs").want(http.StatusOK)
+	for _, o := range contract().operations {
+		page.shows(`id="`+o.ID()+`"`, o.Path)
+	}
+	page.shows("GET /api/licenses", `href="#shape-CommentWithUser"`, "list of CommentWithUser", "at most 255 characters", "sent as a stranger")
+	st.member("alice").page("/docs").shows("sent as alice")
+}
