@@ -128,11 +128,8 @@ func (s *server) visible(next withProject) route {
 		if err != nil {
 			return err
 		}
-		if err := p.visibleTo(v); err != nil {
+		if err := p.shownTo(w, v); err != nil {
 			return err
-		}
-		if !p.published() {
-			w.Header().Set("Cache-Control", "private, no-cache")
 		}
 		return next(w, r, v, p)
 	})
@@ -144,6 +141,18 @@ func (s *server) visible(next withProject) route {
 func (p project) visibleTo(v viewer) error {
 	if !p.published() && p.AuthorID != v.ID {
 		return fail(http.StatusForbidden, "Draft projects are only visible to their authors")
+	}
+	return nil
+}
+
+// shownTo is visibleTo for an answer to v, which is not to be kept for others
+// where it is of a draft.
+func (p project) shownTo(w http.ResponseWriter, v viewer) error {
+	if err := p.visibleTo(v); err != nil {
+		return err
+	}
+	if !p.published() {
+		w.Header().Set("Cache-Control", "private, no-cache")
 	}
 	return nil
 }
@@ -193,21 +202,46 @@ const selectProject = selectProjects + `where p.id = $1`
 
 // loadDetail fetches everything that belongs to a project in one trip.
 func (s *server) loadDetail(ctx context.Context, p project) (projectDetail, error) {
-	d := projectDetail{project: p, IsPublished: p.published(), TagNames: []string{}}
+	return s.collectDetail(ctx, &pgx.Batch{}, p.ID, func() (project, error) { return p, nil })
+}
+
+// reloadDetail fetches a project and everything that belongs to it in one trip.
+// The project comes first, so that its revision is none that its parts have not
+// reached.
+func (s *server) reloadDetail(ctx context.Context, id int) (projectDetail, error) {
+	var found []project
 	var batch pgx.Batch
-	collect(&batch, &d.Tags, `select id, tag_name from project_tag where project_id = $1 order by id`, p.ID)
-	collect(&batch, &d.Steps, listSteps, p.ID)
-	collect(&batch, &d.BillOfMaterials, listBOM, p.ID)
-	collect(&batch, &d.Components, listComponents, p.ID)
-	collect(&batch, &d.Files, listFiles, p.ID)
-	collect(&batch, &d.Images, listImages, p.ID)
-	collect(&batch, &d.Links, listLinks, p.ID)
-	collect(&batch, &d.ToolsMaterials, listTools, p.ID)
+	collect(&batch, &found, selectProject, id)
+	return s.collectDetail(ctx, &batch, id, func() (project, error) {
+		if len(found) == 0 {
+			return project{}, fail(http.StatusNotFound, "Project not found")
+		}
+		return found[0], nil
+	})
+}
+
+// collectDetail fetches the parts of a project together with what is in the
+// batch by then, which gives the project itself.
+func (s *server) collectDetail(ctx context.Context, batch *pgx.Batch, id int, of func() (project, error)) (projectDetail, error) {
+	d := projectDetail{TagNames: []string{}}
+	collect(batch, &d.Tags, `select id, tag_name from project_tag where project_id = $1 order by id`, id)
+	collect(batch, &d.Steps, listSteps, id)
+	collect(batch, &d.BillOfMaterials, listBOM, id)
+	collect(batch, &d.Components, listComponents, id)
+	collect(batch, &d.Files, listFiles, id)
+	collect(batch, &d.Images, listImages, id)
+	collect(batch, &d.Links, listLinks, id)
+	collect(batch, &d.ToolsMaterials, listTools, id)
 	var related []relatedProject
-	collect(&batch, &related, listRelated, p.ID, p.OriginID)
-	if err := s.db.SendBatch(ctx, &batch).Close(); err != nil {
+	collect(batch, &related, listRelated, id)
+	if err := s.db.SendBatch(ctx, batch).Close(); err != nil {
 		return projectDetail{}, err
 	}
+	p, err := of()
+	if err != nil {
+		return projectDetail{}, err
+	}
+	d.project, d.IsPublished = p, p.published()
 	for _, t := range d.Tags {
 		d.TagNames = append(d.TagNames, t.TagName)
 	}
@@ -370,14 +404,6 @@ func (s *server) answerDetail(w http.ResponseWriter, r *http.Request, status, id
 	return writeJSON(w, status, d)
 }
 
-func (s *server) reloadDetail(ctx context.Context, id int) (projectDetail, error) {
-	p, err := s.loadProjectByID(ctx, id)
-	if err != nil {
-		return projectDetail{}, err
-	}
-	return s.loadDetail(ctx, p)
-}
-
 // postProject answers with the new draft.
 func (s *server) postProject(w http.ResponseWriter, r *http.Request, v viewer) error {
 	in, err := readInput(w, r)
@@ -404,17 +430,24 @@ func (s *server) putProject(w http.ResponseWriter, r *http.Request, v viewer, p 
 }
 
 // showProject answers a project with all its parts, and counts the view.
-func (s *server) showProject(w http.ResponseWriter, r *http.Request, v viewer, p project) error {
-	if err := s.countView(r, v, &p); err != nil {
-		return err
-	}
-	d, err := s.loadDetail(r.Context(), p)
+func (s *server) showProject(w http.ResponseWriter, r *http.Request, v viewer) error {
+	id, err := pathID(r, "project")
 	if err != nil {
 		return err
 	}
-	w.Header().Set("ETag", p.etag())
-	infoOf(r).viewed = p.ID
-	return s.answerShared(w, r, v, d, projectTarget(p.ID).about("views", nil)...)
+	d, err := s.reloadDetail(r.Context(), id)
+	if err == nil {
+		err = d.shownTo(w, v)
+	}
+	if err == nil {
+		err = s.countView(r, v, &d.project)
+	}
+	if err != nil {
+		return err
+	}
+	w.Header().Set("ETag", d.etag())
+	infoOf(r).viewed = id
+	return s.answerShared(w, r, v, d, projectTarget(id).about("views", nil)...)
 }
 
 // countView counts a reader's view of a published project; its author is no

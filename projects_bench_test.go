@@ -58,9 +58,8 @@ func TestTripsToTheDatabase(t *testing.T) {
 		fmt.Sprintf("/api/projects/%d", id): 2, "/api/projects?tag=one&sort=popular": 1, "/api/projects?search=robot&per_page=5": 1, "/api/projects?difficulty=Expert": 1,
 	} {
 		nobody.get(path).want(http.StatusOK) // the first time prepares the statements
-		nobody.do(http.MethodHead, path, nil).want(http.StatusOK)
 		before := counter.trips.Load()
-		nobody.do(http.MethodHead, path+map[bool]string{true: "&", false: "?"}[len(path) > 20]+fmt.Sprint("x=", want), nil).want(http.StatusOK)
+		nobody.get(path + map[bool]string{true: "&", false: "?"}[len(path) > 20] + fmt.Sprint("x=", want)).want(http.StatusOK)
 		if trips := counter.trips.Load() - before; trips < 1 || trips > want {
 			t.Errorf("%s makes %d trips, want 1 to %d", path, trips, want)
 		}

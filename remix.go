@@ -39,10 +39,10 @@ type relatedProject struct {
 	URL            string `json:"url" db:"-"` // of its page
 }
 
-// listRelated is the published remixes of a project ($1) and its origin ($2).
+// listRelated is the published remixes of a project and its origin.
 const listRelated = `
 	select p.id, p.title, u.username as author_username from project p join "user" u on u.id = p.author_id
-	where p.status = 'published' and (p.origin_id = $1 or p.id = $2) order by p.id limit 100`
+	where p.status = 'published' and (p.origin_id = $1 or p.id = (select origin_id from project where id = $1)) order by p.id limit 100`
 
 // relate sorts the related projects of a project into its origin and remixes.
 func (s *server) relate(d *projectDetail, related []relatedProject) {

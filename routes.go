@@ -249,7 +249,7 @@ func (s *server) routes() (mux *http.ServeMux, list map[string]route) {
 	// Projects
 	api("POST   /api/projects", s.signedIn(s.postProject))
 	api("GET    /api/projects", s.open(s.showGallery))
-	api("GET    /api/projects/{project}", s.visible(s.showProject))
+	api("GET    /api/projects/{project}", s.open(s.showProject))
 	api("PUT    /api/projects/{project}", s.author("change", s.putProject))
 	api("DELETE /api/projects/{project}", s.author("delete", s.deleteProject))
 	api("POST   /api/projects/{project}/publish", s.author("publish", s.switchStatus("published", "Project published")))
