@@ -61,17 +61,23 @@ type editorPage struct {
 	Found       []component // by that search
 	Room        int64       // bytes that the author may still store; -1 for any number
 	sent        formState   // the form that was refused, if one was
-	only        string      // the section that is asked for, or all
+	only        string      // the section or the row that is asked for, or all
 }
 
 // sectionHeader is a request's header that asks for one section of the editor,
-// with what depends on all of them; scripts put it in place of the one they
-// have.
+// or for the row of one part as formID names it, with what depends on all of
+// them; scripts put it in place of the one they have.
 const sectionHeader = "Chatter-Section"
 
 // Shows reports whether a section is asked for.
 func (e editorPage) Shows(section string) bool {
-	return e.only == "" || e.only == section || section == "publish"
+	asked, _, _ := strings.Cut(e.only, "-")
+	return e.only == "" || asked == section || section == "publish"
+}
+
+// Wants reports whether the row of a part is asked for.
+func (e editorPage) Wants(id string) bool {
+	return !strings.Contains(e.only, "-") || e.only == id
 }
 
 // Action is the address of the editor's forms.

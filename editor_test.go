@@ -144,6 +144,14 @@ func TestOneSectionOfTheEditor(t *testing.T) {
 	same(t, "Vary", strings.Join(part.header.Values("Vary"), ", "), "Origin, "+sectionHeader)
 	ada.do(http.MethodPost, editor+"/links", url.Values{"url": {"x"}}, sectionHeader, "links").want(http.StatusUnprocessableEntity).
 		shows(`<section id="links"`, "Title is required").hides(`<section id="basics"`)
+
+	// And one row of it.
+	for _, title := range []string{"One", "Two"} {
+		ada.submit(editor+"/steps", url.Values{"title": {title}, "content": {"Do it."}}).redirects(editor)
+	}
+	row := "steps-" + ada.page(editor).places("steps")[1]
+	ada.do(http.MethodGet, editor+"?edit="+row, nil, sectionHeader, row).want(http.StatusOK).
+		shows(`<form id="`+row+`-form"`, `data-name="step 2, Two"`, `<section id="publish"`).hides(`data-name="step 1, One"`, `<section id="basics"`)
 }
 
 func TestMarkdownPreview(t *testing.T) {

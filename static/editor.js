@@ -180,7 +180,7 @@ function offerKept() {
 // Talking to the server
 
 // ask returns a page of the server's, or throws an error in words. Nothing but
-// the section that is named is in the page, and what depends on all of them.
+// the section or the row that is named is in the page, and what depends on all.
 async function ask(address, section, options = {}) {
   let answer, text;
   try {
@@ -194,7 +194,7 @@ async function ask(address, section, options = {}) {
     askToSignIn();
     throw new Error("signed out, kept in this browser");
   }
-  if (!byID(section, page)) throw new Error(page.querySelector(".error-page .lead")?.textContent || "the server could not answer");
+  if (!byID(section.split("-")[0], page)) throw new Error(page.querySelector(".error-page .lead")?.textContent || "the server could not answer");
   return { page, ok: answer.ok, status: answer.status, query: new URL(answer.url).searchParams };
 }
 
@@ -391,6 +391,7 @@ async function saveQuietly(form, leaving = false) {
   const wrong = fieldsOf(form).find((field) => !field.validity.valid);
   if (wrong) return showState(`Not saved yet: ${fieldName(wrong)} – ${wrong.validationMessage}`, "bad");
   form.dataset.busy = "true";
+  const row = form.closest("li[id]");
   const section = form.closest("section[id]").id;
   const sent = valuesOf(form);
   const body = new URLSearchParams(new FormData(form));
@@ -398,7 +399,7 @@ async function saveQuietly(form, leaving = false) {
   showState("Saving…");
   try {
     // A request that outlives its page may have 64 KB.
-    const { page, ok, status } = await ask(form.getAttribute("action"), section, { method: "POST", body, keepalive: leaving && String(body).length < 60000 });
+    const { page, ok, status } = await ask(form.getAttribute("action"), row && section !== "images" ? row.id : section, { method: "POST", body, keepalive: leaving && String(body).length < 60000 });
     const fresh = byID(form.id, page);
     if (!ok || !fresh) {
       if (status === 412 && fresh) {
@@ -419,7 +420,6 @@ async function saveQuietly(form, leaving = false) {
     form.querySelector(":scope > .notice.bad")?.remove();
     settle(form, sent);
     if (sameValues(sent, valuesOf(form))) forget(form.id);
-    const row = form.closest("li[id]");
     const freshRow = row && byID(row.id, page)?.querySelector(".part-row");
     if (freshRow) {
       row.querySelector(".part-row").replaceWith(freshRow);
@@ -440,9 +440,8 @@ async function saveQuietly(form, leaving = false) {
 // Rows open and close in their place.
 
 async function openRow(row) {
-  const section = row.closest("section[id]").id;
   try {
-    const { page } = await ask(`${project}/edit?edit=${row.id}`, section);
+    const { page } = await ask(`${project}/edit?edit=${row.id}`, row.id);
     const fresh = byID(row.id, page);
     if (!fresh) throw new Error("it is not there any more; please reload the page");
     row.replaceWith(fresh);
