@@ -83,7 +83,7 @@ async function maker(page, other, title) {
   await go(page, "/projects/new");
   await inspect(page);
   await page.getByLabel("Title").fill(title);
-  await page.getByLabel("Description").fill("It gives **light**.");
+  await page.getByRole("textbox", { name: "Description" }).fill("It gives **light**.");
   await press(page.getByRole("main"), "Create draft");
   await page.waitForURL(/\/projects\/\d+\/edit/);
   const editor = page.url().split(/[?#]/)[0];
@@ -98,7 +98,7 @@ async function maker(page, other, title) {
   const steps = section(page, "Steps");
   await go(page, editor);
   await steps.getByLabel("Title").last().fill("Fold the paper");
-  await steps.getByLabel("What to do").last().fill("Fold it:\n\n```\nprint('fold')\n```");
+  await steps.getByRole("textbox", { name: "What to do" }).last().fill("Fold it:\n\n```\nprint('fold')\n```");
   await press(steps, "Add step");
   await steps.getByText("Fold the paper").first().waitFor();
   await inspect(page);
