@@ -440,8 +440,7 @@ func changesOne(tag pgconn.CommandTag, err error) error {
 // a name that nobody has used yet makes a new one.
 func (s *server) addNamedComponent(ctx context.Context, in *input, p project) (int, error) {
 	name := in.text("name", 1, 255)
-	in.integer("quantity", ptr(1), 1, maxQuantity)
-	in.optional("notes", nil, 5000)
+	in.usage()
 	if err := in.err(); err != nil {
 		return 0, err
 	}
@@ -461,7 +460,7 @@ func (s *server) addNamedComponent(ctx context.Context, in *input, p project) (i
 
 // updateComponent changes how a project uses a component.
 func (s *server) updateComponent(ctx context.Context, in *input, p project, id int) error {
-	quantity, notes := in.integer("quantity", ptr(1), 1, maxQuantity), in.optional("notes", nil, 5000)
+	quantity, notes := in.usage()
 	if err := in.err(); err != nil {
 		return err
 	}

@@ -24,6 +24,7 @@ var (
 	mailLimit     = limit{"mail", 5, time.Hour / 5}    // requests that send somebody a mail
 	exportLimit   = limit{"export", 5, time.Hour / 5}
 	previewLimit  = limit{"preview", 120, time.Second / 2} // of Markdown while it is typed
+	importLimit   = limit{"import", 20, time.Hour / 20}
 	writeLimit    = limit{"write", 1200, time.Second / 20}
 )
 

@@ -102,6 +102,7 @@ func (s *server) addPages(page, slowPage func(pattern string, rt route)) {
 
 	page("GET    /projects/new", s.signedIn(s.showNewProject))
 	page("POST   /projects/new", s.signedIn(s.sendNewProject))
+	slowPage("POST /projects/import", s.limited(importLimit, s.signedIn(s.sendBundle)))
 	page("GET    /projects/{project}/edit", s.author("edit", s.showEditor))
 	page("POST   /projects/{project}/edit", s.author("edit", s.sendBasics))
 	page("POST   /projects/{project}/edit/bom-import", s.author("edit", s.sendBOM))

@@ -304,10 +304,18 @@ const (
 	deleteComponent = `delete from project_component where project_id = $1 and id = $2`
 )
 
+// usage is how a project uses a component.
+func (in *input) usage() (quantity int, notes *string) {
+	return in.integer("quantity", ptr(1), 1, maxQuantity), in.optional("notes", nil, 5000)
+}
+
+func (in *input) componentFields() component {
+	return component{Name: in.text("name", 1, 255), Description: in.optional("description", nil, 5000), DatasheetURL: in.link("datasheet_url", nil, 500)}
+}
+
 func addComponent(ctx context.Context, tx pgx.Tx, in *input, p project) (projectComponent, error) {
 	id := in.integer("component_id", nil, 0, math.MaxInt32)
-	quantity := in.integer("quantity", ptr(1), 1, maxQuantity)
-	notes := in.optional("notes", nil, 5000)
+	quantity, notes := in.usage()
 	if err := in.err(); err != nil {
 		return projectComponent{}, err
 	}
@@ -325,15 +333,13 @@ func addComponent(ctx context.Context, tx pgx.Tx, in *input, p project) (project
 
 // createComponent makes a component that every project can use.
 func (s *server) createComponent(ctx context.Context, in *input) (component, error) {
-	name := in.text("name", 1, 255)
-	description := in.optional("description", nil, 5000)
-	datasheet := in.link("datasheet_url", nil, 500)
+	c := in.componentFields()
 	if err := in.err(); err != nil {
 		return component{}, err
 	}
 	c, err := one[component](ctx, s.db, `
 		insert into component (name, description, datasheet_url) values ($1, $2, $3)
-		returning id, name, description, datasheet_url, created_at`, name, description, datasheet)
+		returning id, name, description, datasheet_url, created_at`, c.Name, c.Description, c.DatasheetURL)
 	if _, taken := violates(err); taken {
 		return component{}, fail(http.StatusBadRequest, "Component with this name already exists")
 	}

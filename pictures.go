@@ -200,17 +200,25 @@ func checkedHead(data []byte, extension string) (imageHead, error) {
 
 var errDamaged = fail(http.StatusBadRequest, "The picture is damaged and can't be read")
 
+// checkedForm looks whether a picture of a stranger is what its name says;
+// drawing says that it is an SVG, which has no pixels.
+func checkedForm(data []byte, extension string) (drawing bool, err error) {
+	if extension != ".svg" {
+		_, err := checkedHead(data, extension)
+		return false, err
+	}
+	head := data[:min(len(data), headSize)]
+	if bytes.IndexByte(head, 0) >= 0 || !bytes.Contains(bytes.ToLower(head), []byte("<svg")) {
+		return true, fail(http.StatusBadRequest, "The file is named .svg but is no SVG picture")
+	}
+	return true, nil
+}
+
 // checkedPicture makes the sizes of a picture of a stranger; a drawing (SVG) has
 // none.
 func checkedPicture(data []byte, extension string) (madePicture, error) {
-	if extension == ".svg" {
-		head := data[:min(len(data), headSize)]
-		if bytes.IndexByte(head, 0) >= 0 || !bytes.Contains(bytes.ToLower(head), []byte("<svg")) {
-			return madePicture{}, fail(http.StatusBadRequest, "The file is named .svg but is no SVG picture")
-		}
-		return madePicture{}, nil
-	}
-	if _, err := checkedHead(data, extension); err != nil {
+	drawing, err := checkedForm(data, extension)
+	if err != nil || drawing {
 		return madePicture{}, err
 	}
 	made, err := makePicture(data)
@@ -252,11 +260,15 @@ func (s *server) placeBytes(ctx context.Context, folder, name string, data []byt
 // keepSizes makes the rows of a picture's sizes.
 func keepSizes(ctx context.Context, tx pgx.Tx, imageID int, made madePicture, names []string) error {
 	var batch pgx.Batch
+	queueSizes(&batch, imageID, made, names)
+	return tx.SendBatch(ctx, &batch).Close()
+}
+
+func queueSizes(batch *pgx.Batch, imageID int, made madePicture, names []string) {
 	batch.Queue(`update project_image set width = $2, height = $3, colour = $4, animated = $5 where id = $1`, imageID, made.width, made.height, made.colour, made.animated)
 	for i, z := range made.sizes {
 		batch.Queue(`insert into image_size (image_id, width, height, whole, filename) values ($1, $2, $3, $4, $5)`, imageID, z.width, z.height, z.whole, names[i])
 	}
-	return tx.SendBatch(ctx, &batch).Close()
 }
 
 // prepared makes the sizes of a picture that has none yet, from the older

@@ -210,7 +210,7 @@ func (s *server) remix(r *http.Request, v viewer) (id int, missing []string, err
 			p.ID, imageFolder).Scan(&bytes); err != nil {
 			return err
 		}
-		return s.roomForRemix(ctx, tx, v, bytes)
+		return s.roomForProject(ctx, tx, v, bytes)
 	}); err != nil {
 		return 0, nil, err
 	}
@@ -223,7 +223,7 @@ func (s *server) remix(r *http.Request, v viewer) (id int, missing []string, err
 	ctx, cancel = context.WithTimeout(context.WithoutCancel(r.Context()), s.cfg.promptness)
 	defer cancel()
 	err = pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) (err error) {
-		if err = s.roomForRemix(ctx, tx, v, c.bytes); err == nil {
+		if err = s.roomForProject(ctx, tx, v, c.bytes); err == nil {
 			id, err = s.insertRemix(ctx, tx, v, d, c)
 		}
 		return err
@@ -234,7 +234,7 @@ func (s *server) remix(r *http.Request, v viewer) (id int, missing []string, err
 	return id, c.missing, err
 }
 
-func (s *server) roomForRemix(ctx context.Context, tx pgx.Tx, v viewer, bytes int64) error {
+func (s *server) roomForProject(ctx context.Context, tx pgx.Tx, v viewer, bytes int64) error {
 	return errors.Join(s.mayStart(ctx, tx, v.ID), s.withinQuota(ctx, tx, v.ID, bytes))
 }
 
@@ -307,7 +307,14 @@ func (s *server) postRemix(w http.ResponseWriter, r *http.Request, v viewer) err
 	if err != nil {
 		return err
 	}
-	d, err := s.reloadDetail(r.Context(), id)
+	return s.answerCopy(w, r, id, missing)
+}
+
+// answerCopy answers with a draft that was made of another project.
+func (s *server) answerCopy(w http.ResponseWriter, r *http.Request, id int, missing []string) error {
+	ctx, cancel := s.promptly(r)
+	defer cancel()
+	d, err := s.reloadDetail(ctx, id)
 	if err != nil {
 		return err
 	}

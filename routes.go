@@ -250,6 +250,7 @@ func (s *server) routes() (mux *http.ServeMux, list map[string]route) {
 	api("POST   /api/projects", s.signedIn(s.postProject))
 	api("GET    /api/projects", s.open(s.showGallery))
 	api("GET    /api/projects/{project}", s.open(s.showProject))
+	transfer("POST /api/projects/import", s.limited(importLimit, s.signedIn(s.postBundle)))
 	api("PUT    /api/projects/{project}", s.author("change", s.putProject))
 	api("DELETE /api/projects/{project}", s.author("delete", s.deleteProject))
 	api("POST   /api/projects/{project}/publish", s.author("publish", s.switchStatus("published", "Project published")))
