@@ -216,6 +216,7 @@ func (s *server) reloadDetail(ctx context.Context, id int) (projectDetail, error
 		if len(found) == 0 {
 			return project{}, fail(http.StatusNotFound, "Project not found")
 		}
+		found[0].ViewCount += s.lateViews.waiting(id)
 		return found[0], nil
 	})
 }
