@@ -1,6 +1,7 @@
 // Walks through the site as people do, and looks at every page on the way:
 // node run.mjs JSON, where the JSON is what site.mjs calls setup.
 import { setup, launch, visitor, go, expecting, inspect, same, signIn, letterTo, totp, faults, say } from "./site.mjs";
+import { writing, building } from "./editor.mjs";
 
 const password = "Workshop-2026"; // of everybody in the demo
 const browser = await launch();
@@ -245,6 +246,8 @@ const changes = {
   "account without scripts": async () => account(await as("visitor", { ...phone, scripts: false }), "sam"),
   maker: async () => maker(await as("yuki", phone), await as("mira"), "Lamp of folds"),
   "maker without scripts": async () => maker(await as("ananya", { scripts: false }), await as("okello", { ...phone, scripts: false }), "Lamp of sheets"),
+  "editor, writing": async () => writing(await as("hazel")),
+  "editor, building": async () => building(await as("elif")),
 };
 const looks = {
   keyboard: async () => keyboard(await as("visitor")),
