@@ -1,10 +1,12 @@
 # Chatter's commands; `make help` lists them.
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.1.4
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 URL ?= http://localhost:8000
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test browser-test screenshots cover build bench-takeover bench load chaos image clean
+.PHONY: help run demo test browser-test screenshots cover build bench-takeover bench load chaos release vulncheck image clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -93,8 +95,32 @@ chaos: ## break what the server stands on while it is written to, and count what
 	$(call need,$(has-postgres),postgresql)
 	CHAOS=$(CHAOS) go test -run '^TestChaos$$' -count=1 -v -timeout 60m .
 
+# release SOURCE, TARGET, ENVIRONMENT: builds the binaries of a release into a folder.
+define release
+	@mkdir -p $(2)
+	@for arch in amd64 arm64; do (cd $(1) && $(3) CGO_ENABLED=0 GOOS=linux GOARCH=$$arch \
+		go build -trimpath -ldflags='-s -w -X main.releaseVersion=$(VERSION)' -o $(abspath $(2))/chatter-$(VERSION)-linux-$$arch .) || exit 1; done
+	@cd $(2) && sha256sum chatter-* > SHA256SUMS
+endef
+
+release: ## build dist/ for linux on amd64 and arm64, twice, and see that both are the same
+	@test -z "$$(git status --porcelain)" || { echo "A release is built from a commit, and there are changes that are not committed." >&2; exit 1; }
+	@rm -rf dist
+	@git clone -q . dist/once/source && git clone -q . dist/again/source
+	$(call release,dist/once/source,dist)
+	@echo "Building it again, elsewhere and with an empty cache"
+	$(call release,dist/again/source,dist/again/binaries,GOCACHE=$(abspath dist/again/cache))
+	@cmp dist/SHA256SUMS dist/again/binaries/SHA256SUMS
+	@rm -rf dist/once dist/again
+	@cat dist/SHA256SUMS
+
+vulncheck: ## look the dependencies up in Go's list of known vulnerabilities, online
+	@said=$$(go run $(GOVULNCHECK) ./... 2>&1) && found=0 || found=1; echo "$$said"; case "$$said" in \
+		*"fetching vulnerabilities"*) echo "Nothing was checked, because the list can't be reached." >&2 ;; \
+		*) exit $$found ;; esac
+
 image: ## build the container image chatter:latest
 	docker build -t chatter:latest .
 
 clean: ## remove what was built; the data stays
-	rm -f chatter coverage.out
+	rm -rf chatter coverage.out dist

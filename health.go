@@ -42,6 +42,7 @@ type mailState struct {
 	Route   string     `json:"route"`
 	Waiting int        `json:"waiting"`
 	Failing int        `json:"failing"` // of these, were refused or not taken at least once
+	GivenUp int        `json:"given_up"`
 	Since   *time.Time `json:"oldest,omitempty"`
 }
 
@@ -111,6 +112,9 @@ func (s *server) healthDetails(ctx context.Context, database databaseState) *hea
 		if m.Failing > 0 {
 			problem("%d letters could not be sent yet; the log says why", m.Failing)
 		}
+		if m.GivenUp > 0 {
+			problem("%d letters were given up; see /admin/system", m.GivenUp)
+		}
 	}
 	return d
 }
@@ -120,7 +124,10 @@ const lowSpace = 1 << 30
 
 func (s *server) mailState(ctx context.Context) (mailState, error) {
 	m := mailState{Route: s.cfg.mailRoute()}
-	err := s.db.QueryRow(ctx, `select count(*) filter (where given_up_at is null), count(*) filter (where attempts > 0), min(created_at) filter (where given_up_at is null) from outbox`).Scan(&m.Waiting, &m.Failing, &m.Since)
+	err := s.db.QueryRow(ctx, `
+		select count(*) filter (where given_up_at is null), count(*) filter (where given_up_at is null and attempts > 0), count(given_up_at),
+		       min(created_at) filter (where given_up_at is null)
+		from outbox`).Scan(&m.Waiting, &m.Failing, &m.GivenUp, &m.Since)
 	return m, err
 }
 
@@ -130,21 +137,20 @@ func (s *server) isReady(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Cache-Control", "no-store")
 	ctx, cancel := context.WithTimeout(r.Context(), healthPatience)
 	defer cancel()
-	database, err := s.databaseState(ctx)
-	unready := healthState{Status: "unhealthy", Service: "chatter"}
-	switch {
-	case s.draining.Load():
-		unready.Detail = "The server is stopping"
-	case err != nil:
-		infoOf(r).err = err
-		unready.Detail = "The database does not answer"
-	case database.Pending > 0:
-		unready.Detail = "The database lacks migrations"
-	default:
-		return writeJSON(w, http.StatusOK, healthState{Status: "healthy", Service: "chatter"})
+	state, status := healthState{Status: "healthy", Service: "chatter"}, http.StatusOK
+	unready := func(why string) {
+		w.Header().Set("Retry-After", "5")
+		state.Status, state.Detail, status = "unhealthy", why, http.StatusServiceUnavailable
 	}
-	w.Header().Set("Retry-After", "5")
-	return writeJSON(w, http.StatusServiceUnavailable, unready)
+	if s.draining.Load() {
+		unready("The server is stopping")
+	} else if database, err := s.databaseState(ctx); err != nil {
+		infoOf(r).err = err
+		unready("The database does not answer")
+	} else if database.Pending > 0 {
+		unready("The database lacks migrations")
+	}
+	return writeJSON(w, status, state)
 }
 
 // isAlive answers as long as the process does.

@@ -54,6 +54,10 @@ func TestHealthTellsDetailsToFew(t *testing.T) {
 	var got health
 	alice.get("/health").want(http.StatusOK).into(&got)
 	same(t, "problems", fmt.Sprint(got.Problems), fmt.Sprintf("[%d letters could not be sent yet; the log says why]", st.count(`select count(*) from outbox`)))
+	st.exec(`update outbox set given_up_at = now()`)
+	alice.get("/health").want(http.StatusOK).into(&got)
+	same(t, "given up", fmt.Sprint(got.Problems), fmt.Sprintf("[%d letters were given up; see /admin/system]", st.count(`select count(*) from outbox`)))
+	same(t, "none waits", alice.measured()["chatter_letters_waiting"], 0)
 	st.exec(`delete from schema_version where version = $1`, st.migrations[0])
 	alice.get("/health").want(http.StatusOK).into(&got)
 	same(t, "pending", got.Database.Pending, 1)

@@ -166,11 +166,12 @@ func (s *server) measureDatabase(ctx context.Context, e *exposition) {
 	e.single("chatter_db_ping_seconds", "gauge", "How long the database took to answer.", state.Milliseconds/1000)
 	e.single("chatter_db_migrations_pending", "gauge", "Migrations that the database lacks.", float64(state.Pending))
 	now := s.now().UTC()
-	row, err := one[struct{ Sessions, Locked, Waiting, Failing, Oldest, Bytes float64 }](ctx, s.db, `
+	row, err := one[struct{ Sessions, Locked, Waiting, Failing, GivenUp, Oldest, Bytes float64 }](ctx, s.db, `
 		select (select count(*) from session where last_seen_at > $1 and created_at > $2)::float8 as sessions,
 		       (select count(*) from failed_attempt where locked_until > $3)::float8 as locked,
-		       count(*)::float8 as waiting, (count(*) filter (where attempts > 0))::float8 as failing,
-		       coalesce(extract(epoch from $3 - min(created_at)), 0)::float8 as oldest, pg_database_size(current_database())::float8 as bytes
+		       (count(*) filter (where given_up_at is null))::float8 as waiting, (count(*) filter (where given_up_at is null and attempts > 0))::float8 as failing,
+		       count(given_up_at)::float8 as given_up, coalesce(extract(epoch from $3 - min(created_at) filter (where given_up_at is null)), 0)::float8 as oldest,
+		       pg_database_size(current_database())::float8 as bytes
 		from outbox`, now.Add(-s.cfg.sessionIdle), now.Add(-s.cfg.sessionMax), now)
 	if err != nil {
 		s.log.Warn("the metrics lack what the database knows", "error", err)
@@ -180,6 +181,7 @@ func (s *server) measureDatabase(ctx context.Context, e *exposition) {
 	e.single("chatter_locked", "gauge", "Names and accounts that are locked at the moment.", row.Locked)
 	e.single("chatter_letters_waiting", "gauge", "Letters that wait to be sent.", row.Waiting)
 	e.single("chatter_letters_failing", "gauge", "Letters that wait after a failed attempt.", row.Failing)
+	e.single("chatter_letters_given_up", "gauge", "Letters that were given up and that an admin can send again.", row.GivenUp)
 	e.single("chatter_letters_oldest_seconds", "gauge", "For how long the oldest letter has been waiting.", row.Oldest)
 	e.single("chatter_db_size_bytes", "gauge", "Size of the database.", row.Bytes)
 

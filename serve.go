@@ -119,7 +119,7 @@ func (s *server) listen(ctx context.Context, listener net.Listener) error {
 	go func() {
 		<-ctx.Done()
 		s.draining.Store(true)
-		s.log.Info("stopping; requests under way are finished first", "drain", s.cfg.drain)
+		s.log.Info("stopping; requests under way are finished first", "drain_seconds", s.cfg.drain.Seconds())
 		if errors.Is(context.Cause(ctx), context.Canceled) {
 			time.Sleep(s.cfg.drain)
 		}
