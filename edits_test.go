@@ -96,9 +96,11 @@ func TestFormsShowWhatOthersChanged(t *testing.T) {
 	link := alice.post(path+"/links", partKinds["links"]).want(http.StatusCreated).id()
 	tool := alice.post(path+"/tools", partKinds["tools"]).want(http.StatusCreated).id()
 
-	page := alice.page(edit).want(http.StatusOK)
+	open := func(part string, id int) *answer {
+		return alice.page(fmt.Sprintf("%s?edit=%s-%d", edit, part, id)).want(http.StatusOK)
+	}
 	stepForm := fmt.Sprintf("%s/steps/%d", edit, step)
-	seen := formOf(t, page, stepForm)
+	seen := formOf(t, open("steps", step), stepForm)
 	// A change of something else, and the steps' order, are no matter.
 	alice.put(path, map[string]any{"title": "Robot 2"}).want(http.StatusOK)
 	alice.post(path+"/steps", partKinds["steps"]).want(http.StatusCreated)
@@ -113,7 +115,6 @@ func TestFormsShowWhatOthersChanged(t *testing.T) {
 	alice.put(path, map[string]any{"tags": []string{"b"}}).want(http.StatusOK)
 	alice.submit(edit, basics).want(http.StatusPreconditionFailed).shows(`value="Mine"`, "<pre>b</pre>", "<pre>Robot 2</pre>")
 	same(t, "nothing is overwritten", alice.project(id).Title, "Robot 2")
-	page = alice.page(edit)
 	for _, one := range []struct {
 		part string
 		id   int
@@ -125,10 +126,10 @@ func TestFormsShowWhatOthersChanged(t *testing.T) {
 		{"tools", tool, map[string]any{"name": "New"}, url.Values{"name": {"Newer"}, "tool_type": {"tool"}}},
 	} {
 		action := fmt.Sprintf("%s/%s/%d", edit, one.part, one.id)
-		one.form.Set("seen", formOf(t, page, action))
+		one.form.Set("seen", formOf(t, open(one.part, one.id), action))
 		alice.put(fmt.Sprintf("%s/%s/%d", path, one.part, one.id), one.api).want(http.StatusOK)
 		alice.submit(action, one.form).want(http.StatusPreconditionFailed).shows("This was changed elsewhere")
-		one.form.Set("seen", formOf(t, alice.page(edit), action))
+		one.form.Set("seen", formOf(t, open(one.part, one.id), action))
 		alice.submit(action, one.form).redirects(edit)
 	}
 }
