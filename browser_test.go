@@ -91,3 +91,12 @@ func TestBrowser(t *testing.T) {
 	t.Parallel()
 	startDemo(t).run(t, "run.mjs", os.Getenv("ONLY"))
 }
+
+// The pictures of docs/screenshots, into the folder SCREENSHOTS.
+func TestScreenshots(t *testing.T) {
+	folder := os.Getenv("SCREENSHOTS")
+	if folder == "" {
+		t.Skip("make screenshots takes them")
+	}
+	startDemo(t).run(t, "screenshots.mjs", folder)
+}

@@ -25,6 +25,7 @@ func (s *server) addPages(page, slowPage func(pattern string, rt route)) {
 	page("GET    /projects", s.open(s.showGalleryPage))
 	page("GET    /projects/{project}", s.visible(s.toProjectPage))
 	page("GET    /p/{author}/{slug}", bySlug(s.visible(s.showProjectPage)))
+	page("GET    /projects/{project}/files/{id}", s.visible(s.showFilePage))
 
 	page("GET    /tags", s.open(s.showTagsPage))
 	page("GET    /tags/{tag}", s.open(s.showGalleryPage))

@@ -213,6 +213,10 @@ func (s *server) sendComment(w http.ResponseWriter, r *http.Request, v viewer) e
 	}
 	made, err := s.createComment(r, t, in, v)
 	if err == nil {
+		s.setFlash(w, flash{Text: "Your comment is posted."})
+		if made.AwaitingReview {
+			s.setFlash(w, flash{Text: "Your comment waits for a moderator; until then only you can see it."})
+		}
 		return s.toThread(w, r, v, t, commentAnchor(made.ID))
 	}
 	id := "new"

@@ -9,6 +9,11 @@ function make(tag, properties = {}, ...children) {
   return element;
 }
 
+// Says something to those who hear the page.
+const said = make("p", { className: "sr", role: "status" });
+document.body.append(said);
+const say = (text) => (said.textContent = text);
+
 // Times in the reader's own zone.
 each("time[datetime]", (time) => {
   const when = new Date(time.dateTime);
@@ -30,6 +35,7 @@ each("form[data-like]", (form) => form.addEventListener("submit", async (event) 
     const { liked, like_count } = await answer.json();
     button.setAttribute("aria-pressed", liked);
     form.querySelector("[data-count]").textContent = like_count;
+    say(`${liked ? "Liked" : "Like taken back"}, ${like_count} in all`);
   } catch {
     form.submit();
   } finally {
@@ -97,6 +103,7 @@ each(".prose pre", (pre) => {
   button.addEventListener("click", async () => {
     await navigator.clipboard.writeText(pre.textContent);
     button.textContent = "Copied";
+    say("Copied");
     setTimeout(() => (button.textContent = "Copy"), 2000);
   });
   const box = make("div", { className: "code-box" });
@@ -107,7 +114,7 @@ each(".prose pre", (pre) => {
 
 // Pictures open over the page; the arrow keys turn them.
 each("[data-viewer]", (gallery) => {
-  const links = [...gallery.querySelectorAll("a")];
+  const links = [...gallery.querySelectorAll("a[data-caption]")];
   if (!links.length) return;
   let at = 0;
   const image = make("img", { alt: "" });
@@ -132,6 +139,12 @@ each("[data-viewer]", (gallery) => {
     if (event.key === "ArrowLeft") turn(-1);
     if (event.key === "ArrowRight") turn(1);
   });
+  let from = null; // where a finger came down
+  dialog.addEventListener("touchstart", (event) => (from = event.touches.length === 1 ? event.touches[0].clientX : null), { passive: true });
+  dialog.addEventListener("touchend", (event) => {
+    const moved = from === null ? 0 : event.changedTouches[0].clientX - from;
+    if (Math.abs(moved) > 50) turn(moved < 0 ? 1 : -1);
+  });
   document.body.append(dialog);
   links.forEach((link, i) => link.addEventListener("click", (event) => {
     if (event.metaKey || event.ctrlKey || event.shiftKey) return;
@@ -141,3 +154,43 @@ each("[data-viewer]", (gallery) => {
     dialog.showModal();
   }));
 });
+
+// Parts are ticked off, and this browser remembers which.
+each("[data-checks]", (list) => {
+  const key = "checks-" + list.dataset.checks;
+  const rows = [...list.querySelectorAll("[data-check]")];
+  const load = () => {
+    try {
+      return new Set(JSON.parse(localStorage.getItem(key)));
+    } catch {
+      return new Set();
+    }
+  };
+  const show = () => {
+    const done = load();
+    rows.forEach((row) => {
+      row.querySelector(".tick").checked = done.has(row.dataset.check);
+      row.classList.toggle("checked", done.has(row.dataset.check));
+    });
+  };
+  rows.forEach((row) => {
+    const box = make("input", { type: "checkbox", className: "tick", ariaLabel: `I have ${row.dataset.name}` });
+    box.addEventListener("change", () => {
+      const done = load();
+      if (box.checked) done.add(row.dataset.check);
+      else done.delete(row.dataset.check);
+      try {
+        localStorage.setItem(key, JSON.stringify([...done]));
+      } catch {
+        return; // no room, or not allowed: it is not remembered
+      }
+      show();
+      say(`${rows.filter((other) => done.has(other.dataset.check)).length} of ${rows.length}`);
+    });
+    row.querySelector(".tick-box").before(box);
+  });
+  show();
+  window.addEventListener("storage", show); // another tab of the same page
+});
+
+each("[data-print]", (button) => button.addEventListener("click", () => print()));
