@@ -60,7 +60,7 @@ func (s *server) showFilePage(w http.ResponseWriter, r *http.Request, v viewer, 
 			data.Lines = strings.Count(strings.TrimSuffix(data.Text, "\n"), "\n") + 1
 		}
 		if data.Text != "" && strings.EqualFold(path.Ext(f.OriginalFilename), ".md") {
-			data.Markdown = renderMarkdown(data.Text)
+			data.Markdown = renderMarkdownFrom(data.Text, 2)
 		}
 	}
 	return s.render(w, r, http.StatusOK, "file", v, f.OriginalFilename, data)

@@ -1,7 +1,6 @@
 // Walks through the site as people do, and looks at every page on the way:
 // node run.mjs JSON, where the JSON is what site.mjs calls setup.
 import { setup, launch, visitor, go, expecting, inspect, same, signIn, letterTo, totp, faults, say } from "./site.mjs";
-import { writing, building } from "./editor.mjs";
 
 const password = "Workshop-2026"; // of everybody in the demo
 const browser = await launch();
@@ -17,6 +16,7 @@ async function drawing() {
 
 // press opens what hides the button, if anything does, and presses it.
 const press = (within, name) => within.getByRole("button", { name, exact: true }).first().click();
+const field = (within, name) => within.getByRole("textbox", { name });
 const section = (page, name) => page.getByRole("region", { name });
 
 // account: from registering to deleting.
@@ -83,13 +83,13 @@ async function account(page, name) {
 async function maker(page, other, title) {
   await go(page, "/projects/new");
   await inspect(page);
-  await page.getByLabel("Title").fill(title);
-  await page.getByRole("textbox", { name: "Description" }).fill("It gives **light**.");
+  await field(page, "Title").fill(title);
+  await field(page, "Description").fill("It gives **light**.");
   await press(page.getByRole("main"), "Create draft");
   await page.waitForURL(/\/projects\/\d+\/edit/);
   const editor = page.url().split(/[?#]/)[0];
   await section(page, "Basics").getByLabel("Licence").selectOption("CC-BY-4.0");
-  await section(page, "Basics").getByLabel("Tags").fill("lamp, paper");
+  await field(section(page, "Basics"), "Tags").fill("lamp, paper");
   await press(section(page, "Basics"), "Save basics");
   await page.waitForLoadState();
 
@@ -98,14 +98,14 @@ async function maker(page, other, title) {
   await section(page, "Pictures").getByRole("img").first().waitFor();
   const steps = section(page, "Steps");
   await go(page, editor);
-  await steps.getByLabel("Title").last().fill("Fold the paper");
-  await steps.getByRole("textbox", { name: "What to do" }).last().fill("Fold it:\n\n```\nprint('fold')\n```");
+  await field(steps, "Title").last().fill("Fold the paper");
+  await field(steps, "What to do").last().fill("Fold it:\n\n```\nprint('fold')\n```");
   await press(steps, "Add step");
   await steps.getByText("Fold the paper").first().waitFor();
   await inspect(page);
   const parts = section(page, "Parts list");
-  await parts.getByLabel(/^(Part|Item|Name)/).last().fill("Washi paper");
-  await parts.getByLabel("Price of one").last().fill("2.50");
+  await field(parts, /^(Part|Item|Name)/).last().fill("Washi paper");
+  await field(parts, "Price of one").last().fill("2.50");
   await press(parts, "Add part");
   await parts.getByText("Washi paper").first().waitFor();
   const files = section(page, "Files");
@@ -142,7 +142,7 @@ async function maker(page, other, title) {
 async function talk(page, other, address) {
   await other.getByRole("main").getByRole("button", { name: /^Like \d/ }).first().click();
   await other.locator(".like[aria-pressed=true]").first().waitFor();
-  await other.getByLabel("Write a comment").fill("It *works*: `print('lamp')`");
+  await field(other, "Write a comment").fill("It *works*: `print('lamp')`");
   await press(other, "Post comment");
   await other.getByText("It works: print('lamp')").first().waitFor();
   await inspect(other);
@@ -150,12 +150,12 @@ async function talk(page, other, address) {
   await go(page, address);
   const comment = page.getByRole("article").filter({ hasText: "It works" });
   await comment.getByText("Reply", { exact: true }).click();
-  await comment.getByLabel(/^Reply to/).fill("Thank you!");
+  await field(comment, /^Reply to/).fill("Thank you!");
   await press(comment, "Post reply");
   const reply = page.getByRole("article").filter({ hasText: "Thank you!" });
   await reply.waitFor();
   await reply.getByText("Edit", { exact: true }).click();
-  await reply.getByLabel("Your comment").fill("Thank you very much!");
+  await field(reply, "Your comment").fill("Thank you very much!");
   await press(reply, "Save");
   await page.getByText("Thank you very much!").first().waitFor();
   await comment.getByText("Report", { exact: true }).click();
@@ -226,7 +226,7 @@ async function embedded(page) {
   await dialog.getByLabel(/username/i).fill("mira");
   await dialog.getByLabel("Password").fill(password);
   await dialog.getByRole("button", { name: /sign in/i }).click();
-  await thread.getByLabel("Write a comment").fill("From the page itself");
+  await field(thread, "Write a comment").fill("From the page itself");
   await thread.getByRole("button", { name: "Post comment" }).click();
   await thread.getByText("From the page itself").waitFor();
   await inspect(page);
@@ -246,8 +246,6 @@ const changes = {
   "account without scripts": async () => account(await as("visitor", { ...phone, scripts: false }), "sam"),
   maker: async () => maker(await as("yuki", phone), await as("mira"), "Lamp of folds"),
   "maker without scripts": async () => maker(await as("ananya", { scripts: false }), await as("okello", { ...phone, scripts: false }), "Lamp of sheets"),
-  "editor, writing": async () => writing(await as("hazel")),
-  "editor, building": async () => building(await as("elif")),
 };
 const looks = {
   keyboard: async () => keyboard(await as("visitor")),

@@ -96,6 +96,10 @@ document.addEventListener("input", (event) => event.target.matches("textarea[dat
 document.addEventListener("toggle", (event) => each("textarea[data-grow]", grow, event.target), true);
 each("textarea[data-grow]", (area) => area.value && grow(area));
 
+// What is wider than its place can be scrolled by the keyboard, also where the
+// browser does not see to it.
+each(".prose table, .prose pre", (box) => box.scrollWidth > box.clientWidth && (box.tabIndex = 0));
+
 // Code can be copied.
 each(".prose pre", (pre) => {
   if (!navigator.clipboard) return;
@@ -108,7 +112,6 @@ each(".prose pre", (pre) => {
   });
   const box = make("div", { className: "code-box" });
   pre.replaceWith(box);
-  pre.tabIndex = 0; // so that the keyboard can scroll it
   box.append(button, pre);
 });
 
