@@ -399,6 +399,30 @@ func (c config) environment() string {
 	return "development"
 }
 
+//go:generate sh -c "go run . settings >docs/CONFIGURATION.md.new && mv docs/CONFIGURATION.md.new docs/CONFIGURATION.md"
+
+// settingsMarkdown is docs/CONFIGURATION.md.
+func settingsMarkdown() string {
+	var b strings.Builder
+	b.WriteString(`# Settings
+
+From the environment, or from a file ` + "`.env`" + ` in the working directory ([.env.example](../.env.example)); the environment comes first. They are
+read at the start. A value that can't be used is refused there, in a sentence that names it. This page is made from the table
+that the server reads (` + "`go generate`" + `).
+
+| variable | default | meaning |
+| --- | --- | --- |
+`)
+	for _, st := range settings {
+		fallback := ""
+		if st.fallback != "" {
+			fallback = "`" + st.fallback + "`"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", st.name, fallback, strings.ReplaceAll(st.help, "|", "\\|"))
+	}
+	return b.String()
+}
+
 // networks reads a list of networks and addresses.
 func networks(v string) (list []netip.Prefix, err error) {
 	for _, text := range splitList(v) {

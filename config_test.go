@@ -120,6 +120,14 @@ func TestDotEnv(t *testing.T) {
 	same(t, "no file", err == nil && get("A") == "x", true)
 }
 
+func TestConfigurationIsGenerated(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("docs/CONFIGURATION.md")
+	if err != nil || string(text) != settingsMarkdown() {
+		t.Fatalf("docs/CONFIGURATION.md is not what the settings say; run go generate (%v)", err)
+	}
+}
+
 // The README's table and .env.example name every setting, once.
 func TestSettingsAreDocumented(t *testing.T) {
 	t.Parallel()

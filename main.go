@@ -52,6 +52,7 @@ Usage: chatter [COMMAND]
   move-url OLD NEW             move a renamed page's likes, comments and views
   demo [URL]                   fill a running server with a small demo site
   health [URL]                 ask a running server whether it is well
+  settings                     print the settings as docs/CONFIGURATION.md has them
   version                      print the version
   help                         print this text
 
@@ -76,6 +77,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 			}
 			fmt.Fprintln(stdout)
 		}
+		return nil
+	case "settings":
+		fmt.Fprint(stdout, settingsMarkdown())
 		return nil
 	case "version", "--version":
 		thisBuild().print(stdout)
