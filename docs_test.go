@@ -66,7 +66,7 @@ func TestAPIGuide(t *testing.T) {
 // anchor is what a heading is called in links.
 func anchor(heading string) string {
 	heading = strings.ToLower(heading)
-	heading = regexp.MustCompile("[^\\p{L}\\p{N} _-]").ReplaceAllString(heading, "")
+	heading = regexp.MustCompile(`[^\p{L}\p{N} _-]`).ReplaceAllString(heading, "")
 	return strings.ReplaceAll(heading, " ", "-")
 }
 
