@@ -76,13 +76,14 @@ bench-takeover: ## measure taking over a large database of the older service
 	$(call need,$(has-postgres),postgresql)
 	go test -run '^$$' -bench Takeover -benchtime 1x -timeout 60m .
 
-bench: ## measure projects, the storage and the pictures, beside smbclient, cp and vipsthumbnail
+bench: ## measure projects, the storage and the pictures, beside smbclient, cp, zip and vipsthumbnail
 	$(call need,$(has-postgres),postgresql)
 	$(call need,$(has-samba),samba)
 	$(call need,command -v smbclient,smbclient)
 	$(call need,command -v vipsthumbnail,libvips-tools)
+	$(call need,command -v zip,zip)
 	go test -run '^$$' -bench 'Projects' -benchtime 20x -timeout 30m .
-	go test -run '^$$' -bench 'NAS|Local|Transfers|Pictures' -benchtime 3x -timeout 30m .
+	go test -run '^$$' -bench 'NAS|Local|Transfers|Pictures|ZIP' -benchtime 3x -timeout 30m .
 
 load: ## measure requests per second beside bare handlers and pgbench
 	$(call need,$(has-postgres),postgresql)

@@ -53,6 +53,7 @@ type config struct {
 	allowedMetrics []netip.Prefix
 	reports        dsn           // zero: errors are reported to nobody
 	drain          time.Duration // for which requests are still taken after the signal to stop
+	finish         time.Duration // for which those under way have to finish after that
 
 	sessionIdle                                time.Duration // a session that nobody uses for this long is over
 	sessionMax                                 time.Duration // and every session after this
@@ -387,6 +388,14 @@ var settings = []setting{
 			return errors.New("must be a number of seconds from 0 to 600")
 		}
 		c.drain = time.Duration(n) * time.Second
+		return nil
+	}},
+	{"FINISH_SECONDS", "60", "seconds that requests under way, transfers among them, have to finish once no more are taken; then they are broken off", func(c *config, v string) error {
+		n, err := strconv.Atoi(v)
+		if err != nil || n < 1 || n > 3600 {
+			return errors.New("must be a number of seconds from 1 to 3600")
+		}
+		c.finish = time.Duration(n) * time.Second
 		return nil
 	}},
 }

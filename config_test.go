@@ -70,7 +70,7 @@ func TestConfigRefusals(t *testing.T) {
 		{"ENVIRONMENT", "staging"}, {"PORT", "http"}, {"PORT", "70000"}, {"PUBLIC_URL", "chatter.example.com"}, {"PUBLIC_URL", "https://x.example/?a"}, {"SITE_URL", "ftp://x"},
 		{"ALLOWED_ORIGINS", "*"}, {"ALLOWED_ORIGINS", "https://a.example/path"}, {"ALLOWED_ORIGINS", "example.com"}, {"COOKIE_DOMAIN", "https://x"}, {"COOKIE_DOMAIN", ".example.org"}, {"COOKIE_DOMAIN", "ter.example.com"}, {"PUBLIC_URL", "http://chatter.example.com"},
 		{"SESSION_IDLE_DAYS", "0"}, {"SESSION_MAX_DAYS", "x"}, {"EMAIL_VERIFICATION", "maybe"}, {"EMAIL_VERIFICATION", "required"}, {"REQUIRE_2FA", "some"}, {"RETENTION_AUDIT_DAYS", "-1"},
-		{"TRUSTED_PROXIES", "proxy"}, {"TESTING", "maybe"}, {"TESTING", "true"}, {"LOG_LEVEL", "loud"}, {"LOG_FORMAT", "xml"}, {"LOG_FILE_MAX_MB", "0"}, {"LOG_FILES", "-1"}, {"ALLOWED_METRICS", "all"}, {"DRAIN_SECONDS", "700"}, {"SENTRY_DSN", "https://sentry.example.com/1"}, {"SENTRY_DSN", "https://key@sentry.example.com/project"}, {"PUBLIC_URL", "https://chatter.example.com/chatter"}, {"DATABASE_URL", "mysql://x"},
+		{"TRUSTED_PROXIES", "proxy"}, {"TESTING", "maybe"}, {"TESTING", "true"}, {"LOG_LEVEL", "loud"}, {"LOG_FORMAT", "xml"}, {"LOG_FILE_MAX_MB", "0"}, {"LOG_FILES", "-1"}, {"ALLOWED_METRICS", "all"}, {"DRAIN_SECONDS", "700"}, {"FINISH_SECONDS", "0"}, {"SENTRY_DSN", "https://sentry.example.com/1"}, {"SENTRY_DSN", "https://key@sentry.example.com/project"}, {"PUBLIC_URL", "https://chatter.example.com/chatter"}, {"DATABASE_URL", "mysql://x"},
 		{"SECRET_KEY", "short"}, {"SECRET_KEY", "change-me-change-me-change-me-change-me"}, {"SECRET_KEY", "your-secret-key-here-your-secret-key"},
 	} {
 		_, err := loadConfig(env(append([]string{c.name, c.value}, production...)...))

@@ -88,7 +88,16 @@ func known(r *http.Request, tag string, modified time.Time) bool {
 // newArchive begins a ZIP that is made on its way to the client.
 func newArchive(w io.Writer) *zip.Writer {
 	archive := zip.NewWriter(w)
-	archive.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) { return flate.NewWriter(w, flate.BestSpeed) })
+	var deflate *flate.Writer // of all entries, which come one after the other
+	archive.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) {
+		if deflate != nil {
+			deflate.Reset(w)
+			return deflate, nil
+		}
+		var err error
+		deflate, err = flate.NewWriter(w, flate.BestSpeed)
+		return deflate, err
+	})
 	return archive
 }
 

@@ -104,7 +104,7 @@ func serve(ctx context.Context, cfg config, getenv func() (func(string) string, 
 
 // listen answers requests until ctx ends. Then /readyz says that no more are
 // wanted, those that come in the next DRAIN_SECONDS are answered all the same,
-// and those under way after it have 20 seconds.
+// and those under way after it have FINISH_SECONDS.
 func (s *server) listen(ctx context.Context, listener net.Listener) error {
 	web := &http.Server{
 		Handler:           s.handler(),
@@ -123,7 +123,7 @@ func (s *server) listen(ctx context.Context, listener net.Listener) error {
 		if errors.Is(context.Cause(ctx), context.Canceled) {
 			time.Sleep(s.cfg.drain)
 		}
-		patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), 20*time.Second)
+		patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.finish)
 		defer cancel()
 		drained <- errors.Join(web.Shutdown(patience), web.Close())
 	}()

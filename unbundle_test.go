@@ -3,17 +3,20 @@ package main
 import (
 	"archive/zip"
 	"bytes"
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
 	"hash/crc32"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
 	"strings"
 	"testing"
+	"time"
 )
 
 // bring imports a bundle.
@@ -452,6 +455,54 @@ func TestImportOnAPage(t *testing.T) {
 	alice.page(editor).want(http.StatusOK).shows("The project is here, as a draft")
 	send(zipOf(t, projectJSON(strings.Replace(smallProject, `"files/a.txt"`, `"files/a.txt", "missing": true`, 1)))).redirects("/projects/2/edit")
 	alice.page("/projects/2/edit").shows("Its ZIP did not have: a.txt.")
+}
+
+// A download that is under way when the server is told to stop comes to its end,
+// while nobody else is served any more; unless it takes too long.
+func TestADownloadOutlivesTheSignal(t *testing.T) {
+	t.Parallel()
+	for _, patient := range []bool{true, false} {
+		st := newSite(t)
+		alice := st.member("alice")
+		id := alice.draft("Robot")
+		noise := make([]byte, 20<<20) // more than sockets hold
+		_, _ = rand.NewChaCha8([32]byte{}).Read(noise)
+		alice.post(fmt.Sprintf("/api/projects/%d/files", id), form().file("file", "big.stl", noise)).want(http.StatusCreated)
+		alice.post(fmt.Sprintf("/api/projects/%d/publish", id), nil).want(http.StatusOK)
+		if !patient {
+			st.cfg.finish = time.Millisecond
+		}
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		must(t, err)
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- st.listen(ctx, listener) }()
+		address := fmt.Sprintf("http://%s/api/projects/%d/download", listener.Addr(), id)
+		response, err := http.Get(address)
+		must(t, err)
+		defer response.Body.Close()
+		stop()
+		if !patient {
+			if err := <-ended; err == nil {
+				t.Error("the server does not say that it broke something off")
+			}
+			if _, err := io.Copy(io.Discard, response.Body); err == nil {
+				t.Error("a download that was broken off looks whole")
+			}
+			continue
+		}
+		wait(t, "nobody to be served", func() bool {
+			other, err := net.Dial("tcp", listener.Addr().String())
+			if err == nil {
+				other.Close()
+			}
+			return err != nil
+		})
+		body, err := io.ReadAll(response.Body)
+		must(t, err)
+		same(t, "whole", len(unzip(t, body)["files/big.stl"]), len(noise))
+		must(t, <-ended)
+	}
 }
 
 // A ZIP whose last file is gone by the time its turn comes must not look whole.
