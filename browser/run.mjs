@@ -142,6 +142,7 @@ async function maker(page, other, title) {
 async function talk(page, other, address) {
   await other.getByRole("main").getByRole("button", { name: /^Like \d/ }).first().click();
   await other.locator(".like[aria-pressed=true]").first().waitFor();
+  if (other.scripts) await other.getByRole("status").filter({ hasText: "Liked, " }).waitFor();
   await field(other, "Write a comment").fill("It *works*: `print('lamp')`");
   await press(other, "Post comment");
   await other.getByText("It works: print('lamp')").first().waitFor();
@@ -213,6 +214,11 @@ async function keyboard(page) {
   await inspect(page);
   await page.keyboard.press("Escape");
   await viewer.waitFor({ state: "hidden" });
+
+  await page.getByLabel("I have Arduino Nano").press("Space");
+  await page.reload();
+  same("the part that was ticked off", await page.getByLabel("I have Arduino Nano").isChecked(), true);
+  same("another part", await page.getByLabel("I have Castor ball").isChecked(), false);
 }
 
 // embedded: comments on a page of another origin with a strict policy.
