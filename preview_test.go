@@ -30,7 +30,7 @@ func TestFilesAreShown(t *testing.T) {
 	}
 	model := upload("lamp.stl", "solid lamp\nendsolid lamp\n")
 	guest.page(model).want(http.StatusOK).shows("not a text").hides("endsolid")
-	guest.page(fmt.Sprintf("/p/alice/%d-lamp", id)).shows(`href="`+code+`"`).hides(`href="` + model + `"`)
+	guest.page(fmt.Sprintf("/p/alice/%d-lamp", id)).shows(`href="` + code + `"`).hides(`href="` + model + `"`)
 
 	other := alice.draft("Robot")
 	guest.page(fmt.Sprintf("/projects/%d/files/1", other)).want(http.StatusForbidden).shows("This is not open to you", `href="/login?return_to=`)
