@@ -117,3 +117,25 @@ func TestDocumentsNameWhatExists(t *testing.T) {
 		}
 	}
 }
+
+// What the checklist says that is tested, is.
+func TestChecklistNamesTests(t *testing.T) {
+	t.Parallel()
+	names, err := filepath.Glob("*_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	source := ""
+	for _, name := range names {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		source += string(text)
+	}
+	for _, found := range regexp.MustCompile("`(Test[A-Za-z0-9]+)`").FindAllStringSubmatch(documents(t)["docs/SECURITY-MODEL.md"], -1) {
+		if !strings.Contains(source, "func "+found[1]+"(t *testing.T)") {
+			t.Errorf("docs/SECURITY-MODEL.md names %s, which is no test", found[1])
+		}
+	}
+}
