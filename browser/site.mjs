@@ -92,7 +92,7 @@ export async function inspect(page) {
   const { violations } = await page.evaluate((options) => window.axe.run(document, { ...options, resultTypes: ["violations"] }), options);
   for (const violation of violations) {
     // What sticks to the window covers other things for as long as they are scrolled under it.
-    const found = violation.nodes.filter((node) => violation.id !== "target-size" || !node.any.every((check) => check.message.includes("obscured")));
+    const found = violation.nodes.filter((node) => violation.id !== "target-size" || !node.any.some((check) => check.message.includes("obscured")));
     for (const node of found.slice(0, 3)) say(where, `${violation.id} (${violation.impact}): ${node.html.slice(0, 160)} ${node.any.map((c) => c.message).join("; ").slice(0, 200)}`);
   }
   const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
