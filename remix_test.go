@@ -95,7 +95,7 @@ func TestRemix(t *testing.T) {
 	bob.post(mine+"/publish", nil).want(http.StatusOK)
 	alice.get(path).into(&old)
 	same(t, "shown on the origin", len(old.Remixes) == 1 && old.Remixes[0].ID == made.ID && old.Remixes[0].AuthorUsername == "bob" && old.Origin == nil, true)
-	nobody.page(fmt.Sprintf("/p/alice/%d-robot", id)).shows("Remixes", "by bob", `action="/projects/1/remix"`, "Attribution-ShareAlike 4.0")
+	nobody.page(fmt.Sprintf("/p/alice/%d-robot", id)).shows("Remixes", ">bob</a>", `action="/projects/1/remix"`, "Attribution-ShareAlike 4.0")
 	nobody.page(fmt.Sprintf("/p/bob/%d-robot", made.ID)).shows("Remix of", "/p/alice/1-robot", "by alice")
 
 	// A share-alike licence stays.
