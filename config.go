@@ -41,6 +41,8 @@ type config struct {
 	dataDir        string
 	uploadDir      string
 	nas            nasConfig
+	backupDir      string // empty: no daily backups
+	backupKeep     int
 	uploadQuota    int64 // bytes that one person may store; 0: any number
 	maxProjects    int   // that one person may have; 0: any number
 	maxParts       int   // of each kind in a project; 0: any number
@@ -125,6 +127,17 @@ var settings = []setting{
 	}},
 	{"MAX_UPLOADS", "200", "files that a project may have, and as many pictures; 0: any number", func(c *config, v string) (err error) {
 		c.maxUploads, err = atMost(v)
+		return err
+	}},
+	{"BACKUP_DIR", "", "folder for a backup a day (default: none is made)", func(c *config, v string) error {
+		c.backupDir = v
+		if info, err := os.Stat(v); v != "" && (err != nil || !info.IsDir()) {
+			return errors.New("must be a folder that is there")
+		}
+		return nil
+	}},
+	{"BACKUP_KEEP", "7", "daily backups that are kept; 0: all", func(c *config, v string) (err error) {
+		c.backupKeep, err = atMost(v)
 		return err
 	}},
 	{"NAS_HOST", "", "host of a NAS for uploaded files (SMB), with an optional :port; unset, UPLOAD_DIR is used alone", func(c *config, v string) error {

@@ -28,6 +28,7 @@ type healthDetails struct {
 	Database databaseState `json:"database"`
 	Storage  *storageState `json:"storage"`
 	Mail     *mailState    `json:"mail"`
+	Backup   *time.Time    `json:"last_backup,omitempty"` // when BACKUP_DIR is set and one was made
 }
 
 type databaseState struct {
@@ -114,6 +115,15 @@ func (s *server) healthDetails(ctx context.Context, database databaseState) *hea
 		}
 		if m.GivenUp > 0 {
 			problem("%d letters were given up; see /admin/system", m.GivenUp)
+		}
+	}
+	if s.cfg.backupDir != "" {
+		var err error
+		if d.Backup, err = s.lastBackup(ctx); err != nil {
+			problem("When the last backup was made can't be read; the log says why")
+			s.log.Error("the last backup", "error", err)
+		} else if d.Backup == nil && s.now().Sub(s.started) > backupOverdue-24*time.Hour || d.Backup != nil && s.now().Sub(*d.Backup) > backupOverdue {
+			problem("No backup was made in the last day and a half; the log says why")
 		}
 	}
 	return d

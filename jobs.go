@@ -62,13 +62,17 @@ type job struct {
 }
 
 func (s *server) jobs() []job {
-	return []job{
+	jobs := []job{
 		{"retention", 24 * time.Hour, s.cleanUp},
 		{"report digest", digestEvery, s.reportDigest},
 		{"sweep storage", 30 * time.Minute, s.sweep},
 		{"prepare pictures", 4 * time.Minute, func(ctx context.Context) error { return s.prepareSome(ctx, 100) }},
 		{"visitors", 10 * time.Minute, s.forgetVisitors},
 	}
+	if s.cfg.backupDir != "" {
+		jobs = append(jobs, job{"backup", 24 * time.Hour, s.backupJob})
+	}
+	return jobs
 }
 
 // upkeep runs the jobs that are due, and looks again every few minutes.

@@ -46,10 +46,12 @@ func (s *server) discard(folder string, names ...string) {
 }
 
 // erase removes a file's bytes and its entry, unless a row names it. Nobody can
-// enter it anew meanwhile.
+// enter it anew meanwhile. While a backup is being made, which may have yet to
+// read the file, the entry stays for the next sweep.
 func (s *server) erase(ctx context.Context, folder, name string) error {
 	return pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
-		tag, err := tx.Exec(ctx, `delete from media_file where folder = $1 and name = $2 and state <> 'kept'`, folder, name)
+		tag, err := tx.Exec(ctx, `delete from media_file where folder = $1 and name = $2 and state <> 'kept' and pg_try_advisory_xact_lock_shared($3)`,
+			folder, name, int64(removalLock))
 		if err == nil && tag.RowsAffected() > 0 {
 			err = s.storage.remove(ctx, folder, name)
 		}

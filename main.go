@@ -49,6 +49,11 @@ Usage: chatter [COMMAND]
   comments export FILE         write all comments to a file
   comments import [--create-authors] FILE
                                add the comments of such a file that are not here yet
+  backup [--keep N] FILE       write the database and all stored files into one archive; into a folder
+                               under a name with the time, and - is the standard output
+  backup verify FILE           restore a backup into a database of its own and compare
+  restore FILE                 bring a backup back into an empty database and storage; - is the
+                               standard input
   move-url OLD NEW             move a renamed page's likes, comments and views
   demo [URL]                   fill a running server with a small demo site
   health [URL]                 ask a running server whether it is well
@@ -121,6 +126,10 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return withServer(ctx, cfg, log, func(s *server) error { return s.syncNAS(ctx, len(args) == 2, stdout) })
 	case command == "comments":
 		return withServer(ctx, cfg, log, func(s *server) error { return s.commentsCommand(ctx, args, stdout) })
+	case command == "backup":
+		return backupCommand(ctx, cfg, args, stdout, stderr, log)
+	case command == "restore" && len(args) == 1:
+		return restoreCommand(ctx, cfg, args[0], stdout, log)
 	case command == "move-url" && len(args) == 2:
 		return withServer(ctx, cfg, log, func(s *server) error {
 			m, err := s.moveURL(ctx, args[0], args[1])
@@ -165,17 +174,22 @@ func withServer(ctx context.Context, cfg config, log *slog.Logger, do func(s *se
 			return err
 		}
 		defer db.Close()
-		st, err := openStorage(cfg, log)
+		s, err := plainServer(cfg, db, log)
 		if err != nil {
 			return err
 		}
-		s := &server{cfg: cfg, db: db, storage: st, hasher: newHasher(19456, 2), now: time.Now, log: log, decoding: make(chan struct{}, maxDecoding), cache: newCache()}
 		if err := do(s); err != nil {
 			return err
 		}
 		s.cache.changed() // for the servers that run
 		return s.tell(ctx)
 	})
+}
+
+// plainServer is a server for commands.
+func plainServer(cfg config, db *pgxpool.Pool, log *slog.Logger) (*server, error) {
+	st, err := openStorage(cfg, log)
+	return &server{cfg: cfg, db: db, storage: st, hasher: newHasher(19456, 2), now: time.Now, log: log, decoding: make(chan struct{}, maxDecoding), cache: newCache()}, err
 }
 
 // openMigrated waits for the database, brings it up to date and opens it.

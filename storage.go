@@ -430,10 +430,15 @@ func checksumOf(r io.Reader) (sum string, size int64, err error) {
 }
 
 // freeSpace is what is left in the directory, in bytes.
-func (st *storage) freeSpace() (int64, error) {
+func (st *storage) freeSpace() (int64, error) { return freeSpaceOf(st.dir) }
+
+// freeSpaceOf is how many bytes a folder has left.
+func freeSpaceOf(dir string) (int64, error) {
 	var room syscall.Statfs_t
-	err := syscall.Statfs(st.dir, &room)
-	return int64(room.Bavail) * int64(room.Bsize), err
+	if err := syscall.Statfs(dir, &room); err != nil {
+		return 0, &fs.PathError{Op: "statfs", Path: dir, Err: err}
+	}
+	return int64(room.Bavail) * int64(room.Bsize), nil
 }
 
 // newName is a stored name that nobody else has: a random UUID (RFC 9562 §5.4)
