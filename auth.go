@@ -314,12 +314,10 @@ func (s *server) despite(duties duty, next withViewer) route {
 
 // admin lets in admins.
 func (s *server) admin(next withViewer) route {
-	rt := s.signedIn(func(w http.ResponseWriter, r *http.Request, v viewer) error {
+	return s.signedIn(func(w http.ResponseWriter, r *http.Request, v viewer) error {
 		if !v.Admin {
 			return fail(http.StatusForbidden, "Only admins may do this")
 		}
 		return next(w, r, v)
-	})
-	rt.access = forAdmins
-	return rt
+	}).as(forAdmins)
 }

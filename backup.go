@@ -46,7 +46,7 @@ func (s *server) backup(ctx context.Context, out io.Writer, dump func(postgres i
 	if err != nil {
 		return m, err
 	}
-	defer closeSoon(conn) // and with it the locks go
+	defer closeSoon(conn) // and with it the locks
 	var mine bool
 	if err := conn.QueryRow(ctx, `select pg_try_advisory_lock($1)`, int64(backupLock)).Scan(&mine); err != nil {
 		return m, err
@@ -83,10 +83,13 @@ func connectUnhurried(ctx context.Context, pool *pgx.ConnConfig) (*pgx.Conn, err
 	return pgx.ConnectConfig(ctx, c)
 }
 
+// closeSoon closes a connection. It lets go of its locks first, since
+// PostgreSQL notices a closed connection a moment later.
 func closeSoon(conn *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	_ = conn.Close(ctx) // a connection that is broken is closed too
+	_, _ = conn.Exec(ctx, `select pg_advisory_unlock_all()`) // fails only where the connection is broken, and the locks are gone
+	_ = conn.Close(ctx)                                      // a connection that is broken is closed too
 }
 
 // backupDatabase writes the head and the script, and returns the files that the

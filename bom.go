@@ -108,6 +108,18 @@ type bomColumn struct {
 	kind   string
 }
 
+// Becomes is what people call the field.
+func (c bomColumn) Becomes() string {
+	switch field := deref(c.Field); field {
+	case "price_cents":
+		return "Price of one"
+	case "item_order":
+		return "Place in the list"
+	default:
+		return fieldLabel(field)
+	}
+}
+
 // bomLine is a line of the bill of materials that one or more rows became.
 type bomLine struct {
 	Line int `json:"line"` // of the file

@@ -301,6 +301,11 @@ func TestWithoutMail(t *testing.T) {
 	v := st.visitor()
 	v.post("/accounts/register", registration("alice")).want(http.StatusCreated)
 	v.post("/api/password/forgot", map[string]any{"email": "alice@example.com"}).detail(http.StatusForbidden, "sends no mail")
+	var signedIn struct {
+		AccessToken string `json:"access_token"`
+	}
+	v.post("/api/login", url.Values{"username": {"alice"}, "password": {testPassword}}).want(http.StatusOK).into(&signedIn)
+	v.do(http.MethodPost, "/api/me/verify-email/resend", nil, "Authorization", "Bearer "+signedIn.AccessToken).detail(http.StatusForbidden, "sends no mail")
 	v.page("/login").shows(`href="/reset-password"`).hides("/forgot-password")
 	v.page("/forgot-password").shows("This site sends no mail")
 	same(t, "mails", st.count(`select count(*) from outbox`), 0)

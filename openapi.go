@@ -176,10 +176,10 @@ func (o apiOperation) Answers() []apiAnswer {
 		}
 	}
 	if o.cached || o.stored {
-		answers[http.StatusNotModified] = apiAnswer{Status: http.StatusNotModified, Text: "What you have (If-None-Match) is still right."}
+		answers[http.StatusNotModified] = apiAnswer{Status: http.StatusNotModified, Text: "What you have (If-None-Match) is still right.", ForAll: true}
 	}
 	if o.stored {
-		answers[http.StatusPartialContent] = apiAnswer{Status: http.StatusPartialContent, Text: "The range that was asked for.", Out: o.out, Media: o.media}
+		answers[http.StatusPartialContent] = apiAnswer{Status: http.StatusPartialContent, Text: "The range that was asked for.", Out: o.out, Media: o.media, ForAll: true}
 		refuse(http.StatusPreconditionFailed, "The file is not in the state that the request asks for.", true)
 		refuse(http.StatusRequestedRangeNotSatisfiable, "The file has no such range.", true)
 	}

@@ -123,7 +123,7 @@ type withProject func(w http.ResponseWriter, r *http.Request, v viewer, p projec
 // visible resolves the project of the path for a reader: a draft is its
 // author's alone.
 func (s *server) visible(next withProject) route {
-	rt := s.open(func(w http.ResponseWriter, r *http.Request, v viewer) error {
+	return s.open(func(w http.ResponseWriter, r *http.Request, v viewer) error {
 		p, err := s.loadProject(r)
 		if err != nil {
 			return err
@@ -132,9 +132,7 @@ func (s *server) visible(next withProject) route {
 			return err
 		}
 		return next(w, r, v, p)
-	})
-	rt.access = forReaders
-	return rt
+	}).as(forReaders)
 }
 
 // visibleTo is the error for somebody who may not see the project.
@@ -160,7 +158,7 @@ func (p project) shownTo(w http.ResponseWriter, v viewer) error {
 // author resolves the project of the path for a writer. verb says what only
 // the author may do: "add steps to".
 func (s *server) author(verb string, next withProject) route {
-	rt := s.signedIn(func(w http.ResponseWriter, r *http.Request, v viewer) error {
+	return s.signedIn(func(w http.ResponseWriter, r *http.Request, v viewer) error {
 		p, err := s.loadProject(r)
 		if err != nil {
 			return err
@@ -170,9 +168,7 @@ func (s *server) author(verb string, next withProject) route {
 		}
 		p.ifMatch = r.Header.Get("If-Match")
 		return next(w, r, v, p)
-	})
-	rt.access = forAuthor
-	return rt
+	}).as(forAuthor)
 }
 
 func (s *server) loadProject(r *http.Request) (project, error) {

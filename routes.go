@@ -105,6 +105,12 @@ type route struct {
 	limit   *limit // of its own, beside that on all writes
 }
 
+// as is a route whose handler sees by itself to who may use it.
+func (rt route) as(who access) route {
+	rt.access = who
+	return rt
+}
+
 // public makes a route of a handler that does not ask who is there.
 func public(h handler) route { return route{handler: h, access: forEverybody} }
 
@@ -249,7 +255,7 @@ func (s *server) routes() (mux *http.ServeMux, list map[string]route) {
 	// Projects
 	api("POST   /api/projects", s.signedIn(s.postProject))
 	api("GET    /api/projects", s.open(s.showGallery))
-	api("GET    /api/projects/{project}", s.open(s.showProject))
+	api("GET    /api/projects/{project}", s.open(s.showProject).as(forReaders))
 	transfer("POST /api/projects/import", s.limited(importLimit, s.signedIn(s.postBundle)))
 	api("PUT    /api/projects/{project}", s.author("change", s.putProject))
 	api("DELETE /api/projects/{project}", s.author("delete", s.deleteProject))
