@@ -7,8 +7,8 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"maps"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -161,6 +161,10 @@ func (c *cache) mark(list ...topic) {
 
 var everything = [topics / 8]byte(bytes.Repeat([]byte{0xff}, topics/8))
 
+// sharedHeaders are those of an answer that do not belong to one request.
+var sharedHeaders = []string{"Content-Type", "Cache-Control", "Etag", "X-Total-Count", "Vary",
+	"Content-Security-Policy", "X-Content-Type-Options", "X-Frame-Options", "Strict-Transport-Security"}
+
 // answerShared writes a value that everybody gets alike who is not signed in,
 // and keeps it for the next of them until one of the topics changes. For who
 // is signed in it writes and keeps nothing.
@@ -182,15 +186,18 @@ func (s *server) answerShared(w http.ResponseWriter, r *http.Request, v viewer, 
 		h.Set("ETag", `"`+hex.EncodeToString(hash[:8])+`"`)
 	}
 	a.header = http.Header{}
-	for _, name := range []string{"Content-Type", "Cache-Control", "Etag", "X-Total-Count"} {
+	for _, name := range sharedHeaders {
 		if values := h[name]; values != nil {
 			a.header[name] = values
 		}
 	}
 	waiting := 0
-	if a.viewed != 0 {
+	switch {
+	case a.viewed != 0:
 		waiting = s.lateViews.waiting(a.viewed)
 		a.cutCount(waiting)
+	case len(a.body) > 2048: // net/http counts shorter ones itself
+		a.header["Content-Length"] = []string{strconv.Itoa(len(a.body))}
 	}
 	s.cache.keep(info.sharedURI, a, s.now())
 	a.write(w, r, waiting)
@@ -214,21 +221,23 @@ func (a *readyAnswer) cutCount(waiting int) {
 // have yet to be written.
 func (a *readyAnswer) write(w http.ResponseWriter, r *http.Request, waiting int) {
 	h := w.Header()
-	for name, values := range a.header {
-		h[name] = values
-	}
+	maps.Copy(h, a.header)
 	given := strings.Join(r.Header["If-None-Match"], ",")
 	if a.viewed == 0 && (given == "*" || given != "" && strings.Contains(given, h["Etag"][0])) {
 		delete(h, "Content-Type")
+		delete(h, "Content-Length")
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
-	body := a.body
-	if a.viewed != 0 {
-		body = slices.Concat(a.body, strconv.AppendInt(nil, int64(a.written+waiting), 10), a.rest)
+	if a.viewed == 0 {
+		_, _ = w.Write(a.body) // the client is gone if this fails
+		return
 	}
-	h["Content-Length"] = []string{strconv.Itoa(len(body))}
-	_, _ = w.Write(body) // the client is gone if this fails
+	count := strconv.AppendInt(nil, int64(a.written+waiting), 10)
+	h["Content-Length"] = []string{strconv.Itoa(len(a.body) + len(count) + len(a.rest))}
+	for _, part := range [][]byte{a.body, count, a.rest} {
+		_, _ = w.Write(part)
+	}
 }
 
 // ready answers from the cache who is not signed in. For what is not there it
@@ -242,6 +251,7 @@ func (s *server) ready(next http.Handler) http.Handler {
 		info := infoOf(r)
 		if a := s.cache.find(r.RequestURI, s.now()); a != nil {
 			info.route = a.route
+			s.allowOrigin(w.Header(), r)
 			waiting := 0
 			if a.viewed != 0 {
 				waiting = s.lateViews.add(a.viewed)

@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+	"io/fs"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -239,14 +241,14 @@ func (s *server) render(w http.ResponseWriter, r *http.Request, status int, name
 		siteURL = ""
 	}
 	var page bytes.Buffer
-	err := s.templates[name].ExecuteTemplate(&page, "layout.html", layout{
+	err := s.templates.ExecuteTemplate(&page, name+".html", layout{
 		Title: title, SiteName: s.cfg.siteName, SiteURL: siteURL, Viewer: v, Path: r.URL.RequestURI(), Back: s.pageAsked(r), Flash: s.takeFlash(w, r), Data: data,
 	})
 	if err != nil {
 		s.log.Error("rendering a page", "template", name, "error", err)
 		return err
 	}
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	maps.Copy(w.Header(), s.pageHeaders)
 	if w.Header().Get("Cache-Control") == "" {
 		w.Header().Set("Cache-Control", "private, no-cache")
 	}
@@ -255,30 +257,42 @@ func (s *server) render(w http.ResponseWriter, r *http.Request, status int, name
 	return nil
 }
 
-// loadTemplates parses every page of templates/ together with layout.html and
-// the partials, the files whose names start with an underscore.
-func loadTemplates(funcs template.FuncMap) (map[string]*template.Template, error) {
-	base, err := template.New("layout.html").Funcs(funcs).ParseFS(templateFiles, "templates/layout.html", "templates/_*.html")
+// loadTemplates parses every page of templates/ together with the partials, the
+// files whose names start with an underscore. layout.html is parsed once for each page, whose
+// own parts get the page's name before theirs: so all share one set, where a
+// set for each page would hold every partial again.
+func loadTemplates(funcs template.FuncMap) (*template.Template, error) {
+	all, err := template.New("").Funcs(funcs).ParseFS(templateFiles, "templates/_*.html")
 	if err != nil {
 		return nil, err
 	}
-	entries, err := templateFiles.ReadDir("templates")
+	layout, err := templateFiles.ReadFile("templates/layout.html")
 	if err != nil {
 		return nil, err
 	}
-	pages := map[string]*template.Template{}
-	for _, entry := range entries {
-		name := entry.Name()
-		if name == "layout.html" || strings.HasPrefix(name, "_") {
+	files, err := fs.Glob(templateFiles, "templates/[a-z]*.html")
+	if err != nil {
+		return nil, err
+	}
+	for _, file := range files {
+		name := strings.TrimSuffix(path.Base(file), ".html")
+		if name == "layout" {
 			continue
 		}
-		page, err := template.Must(base.Clone()).ParseFS(templateFiles, "templates/"+name)
+		page, err := templateFiles.ReadFile(file)
 		if err != nil {
 			return nil, err
 		}
-		pages[strings.TrimSuffix(name, ".html")] = page
+		own := strings.NewReplacer(`block "head"`, `block "`+name+` head"`, `block "main"`, `block "`+name+` main"`,
+			`define "head"`, `define "`+name+` head"`, `define "main"`, `define "`+name+` main"`)
+		t := all.New(name + ".html")
+		for _, text := range [][]byte{layout, page} { // a page has definitions only, which leave the layout's text as it is
+			if _, err := t.Parse(own.Replace(string(text))); err != nil {
+				return nil, err
+			}
+		}
 	}
-	return pages, nil
+	return all, nil
 }
 
 // wrap puts around the routes what holds for every request, the outermost
@@ -288,32 +302,41 @@ func (s *server) wrap(mux *http.ServeMux) http.Handler {
 	h = s.limitWrites(h)
 	h = s.sameOrigin(h)
 	h = s.plainText(h)
-	h = s.ready(h)
 	h = s.crossOrigin(h)
 	h = s.secured(h)
+	h = s.ready(h)
 	return s.observed(h)
 }
 
-// secured sets the headers that browsers read as protection. No script and no
-// style but the server's own files; forms may go on to the sites that sign-in
-// returns to.
+// secured sets the headers of every answer that browsers read as protection:
+// what is no page loads, runs and is framed by nothing.
 func (s *server) secured(next http.Handler) http.Handler {
-	csp := "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; " +
-		"manifest-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action " +
-		strings.Join(append([]string{"'self'"}, s.cfg.allowedOrigins...), " ")
+	headers := http.Header{
+		"Content-Security-Policy": {"default-src 'none'; frame-ancestors 'none'"},
+		"X-Content-Type-Options":  {"nosniff"},
+		"X-Frame-Options":         {"DENY"},
+	}
+	if s.cfg.production {
+		headers.Set("Strict-Transport-Security", "max-age=31536000")
+	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h := w.Header()
-		h.Set("Content-Security-Policy", csp)
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("X-Frame-Options", "DENY")
-		h.Set("Referrer-Policy", "strict-origin-when-cross-origin")
-		h.Set("Cross-Origin-Opener-Policy", "same-origin")
-		h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
-		if s.cfg.production {
-			h.Set("Strict-Transport-Security", "max-age=31536000")
-		}
+		maps.Copy(w.Header(), headers)
 		next.ServeHTTP(w, r)
 	})
+}
+
+// pageHeaders are what pages have in their place or besides: no script and no
+// style but the server's own files; forms may go on to the sites that sign-in
+// returns to.
+func pageHeaders(cfg config) http.Header {
+	return http.Header{
+		"Content-Type": {"text/html; charset=utf-8"},
+		"Content-Security-Policy": {"default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; " +
+			"manifest-src 'self'; base-uri 'none'; frame-ancestors 'none'; form-action " + strings.Join(append([]string{"'self'"}, cfg.allowedOrigins...), " ")},
+		"Referrer-Policy":            {"strict-origin-when-cross-origin"},
+		"Cross-Origin-Opener-Policy": {"same-origin"},
+		"Permissions-Policy":         {"camera=(), geolocation=(), microphone=()"},
+	}
 }
 
 // crossOrigin answers CORS for the allowed origins, exactly as they are
@@ -322,12 +345,7 @@ func (s *server) crossOrigin(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Add("Vary", "Origin")
-		origin := r.Header.Get("Origin")
-		if slices.Contains(s.cfg.allowedOrigins, origin) {
-			h.Set("Access-Control-Allow-Origin", origin)
-			h.Set("Access-Control-Allow-Credentials", "true")
-			h.Set("Access-Control-Expose-Headers", "X-Total-Count, ETag, Retry-After, Content-Disposition")
-		}
+		s.allowOrigin(h, r)
 		if r.Method != http.MethodOptions {
 			next.ServeHTTP(w, r)
 			return
@@ -342,6 +360,15 @@ func (s *server) crossOrigin(next http.Handler) http.Handler {
 		}
 		w.WriteHeader(http.StatusNoContent)
 	})
+}
+
+// allowOrigin lets the page of an allowed origin read the answer.
+func (s *server) allowOrigin(h http.Header, r *http.Request) {
+	if origin := r.Header.Get("Origin"); slices.Contains(s.cfg.allowedOrigins, origin) {
+		h.Set("Access-Control-Allow-Origin", origin)
+		h.Set("Access-Control-Allow-Credentials", "true")
+		h.Set("Access-Control-Expose-Headers", "X-Total-Count, ETag, Retry-After, Content-Disposition")
+	}
 }
 
 // plainText refuses addresses that hold NUL or are not UTF-8, which PostgreSQL
@@ -425,8 +452,11 @@ func (s *server) take(r *http.Request, lm limit) error {
 func (s *server) clientAddr(r *http.Request) netip.Addr {
 	remote, _ := netip.ParseAddrPort(r.RemoteAddr)
 	addr := remote.Addr().Unmap()
-	forwarded := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
-	for _, text := range slices.Backward(forwarded) {
+	given := r.Header["X-Forwarded-For"]
+	if given == nil {
+		return addr
+	}
+	for _, text := range slices.Backward(strings.Split(strings.Join(given, ","), ",")) {
 		if !s.isProxy(addr) {
 			break
 		}

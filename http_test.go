@@ -35,7 +35,7 @@ func TestErrorsAreJSON(t *testing.T) {
 	v.get("/nothing/here").detail(http.StatusNotFound, "Not found")
 	a := v.delete("/api/projects").detail(http.StatusMethodNotAllowed, "Method DELETE is not allowed here; allowed: GET, HEAD, POST")
 	same(t, "Allow", a.header.Get("Allow"), "GET, HEAD, POST")
-	for _, header := range []string{"Content-Security-Policy", "X-Content-Type-Options", "Referrer-Policy", "X-Request-Id", "X-Frame-Options"} {
+	for _, header := range []string{"Content-Security-Policy", "X-Content-Type-Options", "X-Request-Id", "X-Frame-Options"} {
 		if a.header.Get(header) == "" {
 			t.Errorf("%s is missing", header)
 		}

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -28,6 +30,7 @@ func newLogger(cfg config, w io.Writer, level slog.Leveler) *slog.Logger {
 type logs struct {
 	*slog.Logger
 	level   *levelSwitch
+	lines   *lineBuffer
 	file    *logFile  // nil without LOG_FILE
 	reports *reporter // nil without SENTRY_DSN
 }
@@ -42,7 +45,8 @@ func openLogs(cfg config, stderr io.Writer) (*logs, error) {
 		}
 		to = l.file
 	}
-	l.Logger = newLogger(cfg, to, l.level)
+	l.lines = &lineBuffer{to: to}
+	l.Logger = slog.New(urgent{newLogger(cfg, l.lines, l.level).Handler(), l.lines})
 	if cfg.reports.endpoint != "" {
 		l.reports = newReporter(cfg.reports, cfg.environment(), l.Logger, time.Now)
 		l.Logger = slog.New(reporting{l.Handler(), l.reports})
@@ -55,6 +59,7 @@ func (l *logs) close() {
 	if l.reports != nil {
 		l.reports.close(2 * time.Second)
 	}
+	l.lines.flush()
 	if l.file != nil {
 		l.file.close()
 	}
@@ -79,6 +84,66 @@ func (l *logs) reload(getenv func() (func(string) string, error)) {
 	}
 	l.level.base.Store(int64(level))
 	l.Info("the log was reloaded", "level", level)
+}
+
+// lineBuffer writes lines together: a server that answers thousands of requests
+// a second would else write to the log as often. What is in it is lost when the
+// process is killed.
+type lineBuffer struct {
+	to io.Writer
+
+	mu    sync.Mutex
+	lines []byte
+	timer *time.Timer // flushes; nil before the first line
+}
+
+const (
+	lineDelay = 50 * time.Millisecond // at most, from a line's coming to its writing
+	manyLines = 32 << 10              // bytes that are written at once
+)
+
+func (b *lineBuffer) Write(line []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case b.timer == nil:
+		b.timer = time.AfterFunc(lineDelay, b.flush)
+	case len(b.lines) == 0:
+		b.timer.Reset(lineDelay)
+	}
+	b.lines = append(b.lines, line...)
+	if len(b.lines) >= manyLines {
+		b.write()
+	}
+	return len(line), nil
+}
+
+func (b *lineBuffer) flush() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.write()
+}
+
+// write needs the lock.
+func (b *lineBuffer) write() {
+	if len(b.lines) > 0 {
+		_, _ = b.to.Write(b.lines) // there is no place to say that it failed
+		b.lines = b.lines[:0]
+	}
+}
+
+// urgent is a log whose warnings and errors wait for no others.
+type urgent struct {
+	slog.Handler
+	lines *lineBuffer
+}
+
+func (h urgent) Handle(ctx context.Context, rec slog.Record) error {
+	err := h.Handler.Handle(ctx, rec)
+	if rec.Level >= slog.LevelWarn {
+		h.lines.flush()
+	}
+	return err
 }
 
 // levelSwitch is the level from which lines are logged: the one of the
@@ -187,11 +252,11 @@ func (l *logFile) close() {
 	l.f.Close()
 }
 
-// Write adds one line. It always says that it did.
-func (l *logFile) Write(line []byte) (int, error) {
+// Write adds lines. It always says that it did.
+func (l *logFile) Write(lines []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.size > 0 && l.size+int64(len(line)) > l.max {
+	if l.size > 0 && l.size+int64(len(lines)) > l.max {
 		if err := l.rotate(); err != nil {
 			// It is tried again when as much has come once more.
 			l.size = 0
@@ -201,16 +266,16 @@ func (l *logFile) Write(line []byte) (int, error) {
 	if l.bad {
 		_, _ = l.f.WriteString("\n") // after half a line
 	}
-	n, err := l.f.Write(line)
+	n, err := l.f.Write(lines)
 	l.size += int64(n)
 	if err != nil {
-		l.lost.Add(1)
+		l.lost.Add(int64(bytes.Count(lines, []byte{'\n'})))
 		if !l.bad {
 			fmt.Fprintln(l.fallback, "chatter: LOG_FILE can't be written, and lines are lost:", err)
 		}
 	}
 	l.bad = err != nil
-	return len(line), nil
+	return len(lines), nil
 }
 
 // rotate renames the files and opens a new one. The caller holds the lock.

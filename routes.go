@@ -24,22 +24,23 @@ var staticFiles embed.FS
 
 // server is what the handlers share.
 type server struct {
-	cfg       config
-	db        *pgxpool.Pool
-	storage   *storage
-	templates map[string]*template.Template
-	limiter   *limiter
-	hasher    *hasher
-	bots      botList
-	banned    bannedWords
-	cache     *cache
-	instance  string        // tells this process from others on the same database
-	decoding  chan struct{} // a place for each picture that is decoded
-	now       func() time.Time
-	log       *slog.Logger
-	level     *levelSwitch // of log
-	meters    meters
-	reports   *reporter // nil without SENTRY_DSN
+	cfg         config
+	db          *pgxpool.Pool
+	storage     *storage
+	templates   *template.Template
+	limiter     *limiter
+	hasher      *hasher
+	bots        botList
+	banned      bannedWords
+	cache       *cache
+	instance    string        // tells this process from others on the same database
+	decoding    chan struct{} // a place for each picture that is decoded
+	now         func() time.Time
+	log         *slog.Logger
+	level       *levelSwitch // of log
+	pageHeaders http.Header
+	meters      meters
+	reports     *reporter // nil without SENTRY_DSN
 
 	started    time.Time
 	draining   atomic.Bool // the server stops
@@ -78,7 +79,7 @@ func newServer(cfg config, db *pgxpool.Pool, st *storage, now func() time.Time, 
 	}
 	s := &server{cfg: cfg, db: db, storage: st, templates: templates, limiter: newLimiter(now, cfg.testing), hasher: h, banned: banned, bots: bots, now: now, log: log,
 		errandSlots: make(chan struct{}, maxErrands), decoding: make(chan struct{}, maxDecoding),
-		cache: newCache(), instance: rand.Text(), level: newLevelSwitch(cfg.logLevel, now), started: time.Now()}
+		pageHeaders: pageHeaders(cfg), cache: newCache(), instance: rand.Text(), level: newLevelSwitch(cfg.logLevel, now), started: time.Now()}
 	for _, m := range migrations {
 		s.migrations = append(s.migrations, m.version)
 	}

@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"syscall"
 	"time"
+	"unicode/utf8"
 )
 
 // The folders of the storage.
@@ -76,10 +77,12 @@ var (
 // isStoredName reports whether name can stand for a file on every system: what
 // is not of this form was never stored by us or the older service.
 func isStoredName(name string) bool {
-	return storedName.MatchString(name) && name == fileName(name)
+	return utf8.RuneCountInString(name) <= 201 && storedName.MatchString(name) && name == fileName(name)
 }
 
-var storedName = regexp.MustCompile(`^[\pL\pN_][\pL\pN_ .()+-]{0,200}$`)
+// Its length is looked at beside it: counted repetitions of such classes take
+// megabytes.
+var storedName = regexp.MustCompile(`^[\pL\pN_][\pL\pN_ .()+-]*$`)
 
 // staged is a file that was taken in and has no place yet.
 type staged struct {
