@@ -152,6 +152,36 @@ func (st *site) rowsOf(t *testing.T) string {
 	return all
 }
 
+// goodBody is a body with everything that a route could want: of a project, a
+// step of it, and a button of a form.
+func goodBody(t *testing.T, pattern string, project, step int, button string) any {
+	for _, o := range contract().operations {
+		if o.pattern == pattern {
+			if o.ids != "" {
+				return []int{step}
+			}
+			if media := o.BodyMedia(); media != nil && media[0] == "multipart/form-data" {
+				return form("caption", "X").file(o.body[0].name, "a.png", picture(t, "png", 8, 8))
+			}
+		}
+	}
+	fields := map[string]any{"title": "X", "description": "X", "content": "X", "item_name": "X", "url": "https://example.com", "link_type": "video", "name": "X", "tool_type": "tool",
+		"quantity": "1", "caption": "X", "status": "inactive", "role": "admin", "new_password": "Brand-New-9", "new_password_confirm": "Brand-New-9", "current_password": testPassword,
+		"old_password": testPassword, "password": testPassword, "firstname": "X", "email": "x@example.com", "entity_type": "project", "entity_id": project, "text": "X", "days": 3, "level": "debug",
+		"old": "blog/a.html", "new": "b", "reason": "other", "note": "X", "code": "123456", "component_id": 1, "bio": "X", "replies": false, "confirm": "delete"}
+	if _, api := contract().routes[pattern]; api {
+		return fields
+	}
+	values := url.Values{}
+	for name, value := range fields {
+		values.Set(name, fmt.Sprint(value))
+	}
+	if button != "" {
+		values.Set("action", button)
+	}
+	return values
+}
+
 // attacker is somebody who tries every route.
 type attacker struct {
 	*person
@@ -292,31 +322,6 @@ func TestEveryRouteKnowsWhoMayUseIt(t *testing.T) {
 		return strings.NewReplacer("{project}", fmt.Sprint(of.project), "{id}", id, "{part}", part, "{act}", act, "{action}", "role", "{url}", "blog%2Fa.html", "{username}", "alice",
 			"{author}", "alice", "{slug}", fmt.Sprintf("%d-x", of.project), "{size}", "320.jpg", "{file}", "alice.atom", "{tag}", "one", "{form}", "begin", "{$}", "").Replace(path)
 	}
-	body := func(pattern string, of target, button string) any {
-		for _, o := range contract().operations {
-			if o.pattern == pattern {
-				if o.ids != "" {
-					return []int{of.children["steps"]}
-				}
-				if media := o.BodyMedia(); media != nil && media[0] == "multipart/form-data" {
-					return form("caption", "X").file(o.body[0].name, "a.png", picture(t, "png", 8, 8))
-				}
-			}
-		}
-		if _, api := contract().routes[pattern]; api {
-			return map[string]any{"title": "X", "description": "X", "content": "X", "item_name": "X", "url": "https://example.com", "link_type": "video", "name": "X", "tool_type": "tool",
-				"status": "inactive", "role": "admin", "new_password": "Brand-New-9", "current_password": testPassword, "old_password": testPassword, "password": testPassword,
-				"email": "x@example.com", "entity_type": "project", "entity_id": of.project, "text": "X", "days": 3, "level": "debug", "old": "blog/a.html", "new": "b", "reason": "other",
-				"code": "123456", "component_id": 1, "bio": "X", "replies": false}
-		}
-		values := url.Values{"title": {"X"}, "description": {"X"}, "content": {"X"}, "item_name": {"X"}, "name": {"X"}, "quantity": {"1"}, "tool_type": {"tool"}, "url": {"https://example.com"},
-			"link_type": {"video"}, "caption": {"X"}, "role": {"admin"}, "status": {"inactive"}, "note": {"X"}, "old": {"blog/a.html"}, "new": {"b"}, "reason": {"other"}, "firstname": {"X"},
-			"email": {"x@example.com"}, "current_password": {testPassword}, "new_password": {"Brand-New-9"}, "new_password_confirm": {"Brand-New-9"}, "password": {testPassword}, "text": {"X"}, "days": {"3"}, "confirm": {"delete"}}
-		if button != "" {
-			values.Set("action", button)
-		}
-		return values
-	}
 	// plain is an answer without what the request itself had said.
 	plain := func(a *answer, path string) string {
 		text := string(a.body) + a.header.Get("Location")
@@ -350,7 +355,7 @@ func TestEveryRouteKnowsWhoMayUseIt(t *testing.T) {
 					for _, button := range buttons {
 						tried++
 						at := path(pattern, of, part, true)
-						got := a.send(pattern, at, body(pattern, of, button))
+						got := a.send(pattern, at, goodBody(t, pattern, of.project, of.children["steps"], button))
 						switch location := got.header.Get("Location"); {
 						case got.status == http.StatusUnauthorized, got.status == http.StatusForbidden, got.status == http.StatusNotFound && strings.HasPrefix(routes[pattern], "owner"):
 						case got.status == http.StatusSeeOther && (strings.HasPrefix(location, "/login?error=session_expired") || location == "/force-password-reset" || location == "/account/two-factor" || location == "/verify-email"):
@@ -362,7 +367,7 @@ func TestEveryRouteKnowsWhoMayUseIt(t *testing.T) {
 						}
 						// What is not there is answered alike, unless everybody sees anyway whether it is.
 						if elsewhere := path(pattern, of, part, false); elsewhere != at && !(strings.HasPrefix(routes[pattern], "owner") && (strings.Contains(pattern, "/comments/") || strings.Contains(pattern, "/likes/"))) {
-							absent := a.send(pattern, elsewhere, body(pattern, of, button))
+							absent := a.send(pattern, elsewhere, goodBody(t, pattern, of.project, of.children["steps"], button))
 							if was, is := plain(absent, elsewhere), plain(got, at); was != is {
 								t.Errorf("%s, %s tells what is there:\n%s\n%s", a.who, got.request, truncate(is, 700), truncate(was, 700))
 							}

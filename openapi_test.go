@@ -309,7 +309,13 @@ func TestOpenAPIIsValid(t *testing.T) {
 // The bodies that the document gives as examples are taken.
 func TestExamplesOfTheDocument(t *testing.T) {
 	t.Parallel()
-	st := newSite(t)
+	newSite(t).useExamples(t, nil)
+}
+
+// useExamples sends every body that the document gives as an example, each for
+// somebody new, with what extra adds to it.
+func (st *site) useExamples(t *testing.T, extra func(o apiOperation, fields map[string]any)) {
+	t.Helper()
 	// These need what a letter, an app or an admin tells.
 	secrets := []string{"POST /api/verify-email", "POST /api/password/reset", "POST /api/reset-password", "POST /api/me/totp/confirm", "POST /api/me/totp/backup-codes",
 		"DELETE /api/me/totp", "POST /api/admin/users/{id}/{action}"}
@@ -371,6 +377,9 @@ func TestExamplesOfTheDocument(t *testing.T) {
 		}
 		if strings.HasSuffix(o.pattern, "/likes/entity") || o.pattern == "POST /api/likes" {
 			o.status = http.StatusCreated
+		}
+		if fields, is := body.(map[string]any); is && extra != nil {
+			extra(o, fields)
 		}
 		p.do(o.Method, path, body).want(cmp.Or(o.status, http.StatusOK))
 	}
