@@ -74,15 +74,19 @@ func TestEveryAnswerIsProtected(t *testing.T) {
 	routes := everyRoute(t)
 	check := func(p *person, who string, a *answer) {
 		t.Helper()
-		for name, want := range map[string]string{"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Referrer-Policy": "strict-origin-when-cross-origin",
-			"Cross-Origin-Opener-Policy": "same-origin", "Permissions-Policy": "camera=(), geolocation=(), microphone=()", "Strict-Transport-Security": "max-age=31536000", "Server": "", "X-Powered-By": "",
-			"Access-Control-Allow-Origin": "", "Access-Control-Allow-Credentials": ""} {
+		headers, policy := map[string]string{"X-Content-Type-Options": "nosniff", "X-Frame-Options": "DENY", "Strict-Transport-Security": "max-age=31536000", "Server": "", "X-Powered-By": "",
+			"Access-Control-Allow-Origin": "", "Access-Control-Allow-Credentials": ""}, []string{"default-src 'none'", "frame-ancestors 'none'"}
+		if len(a.body) > 0 && strings.HasPrefix(a.header.Get("Content-Type"), "text/html") && a.status != http.StatusSeeOther && a.status != http.StatusMovedPermanently {
+			headers["Referrer-Policy"], headers["Cross-Origin-Opener-Policy"], headers["Permissions-Policy"] = "strict-origin-when-cross-origin", "same-origin", "camera=(), geolocation=(), microphone=()"
+			policy = append(policy, "base-uri 'none'", "form-action 'self'")
+		}
+		for name, want := range headers {
 			if got := a.header.Get(name); got != want {
 				t.Errorf("%s, %s: %s is %q, want %q", who, a.request, name, got, want)
 			}
 		}
 		csp := a.header.Get("Content-Security-Policy")
-		for _, part := range []string{"default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'"} {
+		for _, part := range policy {
 			if !strings.Contains(csp, part) && !strings.Contains(csp, "sandbox") {
 				t.Errorf("%s, %s: the policy lacks %s: %q", who, a.request, part, csp)
 			}
