@@ -3,10 +3,11 @@
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.1.4
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+REVISION ?= $(shell git rev-parse HEAD 2>/dev/null)
 URL ?= http://localhost:8000
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test browser-test screenshots cover build bench-takeover bench load chaos release vulncheck image clean
+.PHONY: help run demo test browser-test screenshots cover build bench-takeover bench load chaos release vulncheck image image-test clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +34,8 @@ install-browser = cd browser && { cmp -s package-lock.json node_modules/.lock ||
 
 has-samba = { command -v smbd || ls /usr/sbin/smbd; } && command -v smbpasswd
 
+has-proxies = { command -v nginx || ls /usr/sbin/nginx; } && command -v caddy
+
 run: ## build and start the server on http://localhost:8000
 	$(if $(DATABASE_URL),,$(call need,$(has-postgres),postgresql))
 	@$(MAKE) --no-print-directory build
@@ -50,6 +53,7 @@ test: ## vet, staticcheck and all tests, against a PostgreSQL and a Samba of the
 	$(call need,command -v promtool,prometheus)
 	$(call need,command -v zbarimg && command -v oathtool,zbar-tools oathtool)
 	$(call need,$(has-samba),samba)
+	$(call need,$(has-proxies),nginx-light caddy)
 	$(call need,$(has-browser),chromium nodejs npm)
 	@$(install-browser)
 	go vet ./...
@@ -121,7 +125,12 @@ vulncheck: ## look the dependencies up in Go's list of known vulnerabilities, on
 		*) exit $$found ;; esac
 
 image: ## build the container image chatter:latest
-	docker build -t chatter:latest .
+	docker build --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) -t chatter:latest .
+
+image-test: ## build the image for amd64 and arm64 without Docker, and try it (needs root)
+	$(call need,$(has-postgres),postgresql)
+	$(call need,command -v buildah && ls /bin/busybox,buildah busybox-static)
+	IMAGE=1 go test -run '^TestImage$$' -count=1 -v -timeout 30m .
 
 clean: ## remove what was built; the data stays
 	rm -rf chatter coverage.out dist

@@ -28,7 +28,7 @@ import (
 )
 
 var (
-	errNoPostgres  = errors.New("no PostgreSQL was found: install the package postgresql or set DATABASE_URL")
+	errNoPostgres  = errors.New("no PostgreSQL was found here: set DATABASE_URL to one, or install the package postgresql")
 	errClusterBusy = errors.New("another Chatter is running on this DATA_DIR: stop it or set another DATA_DIR")
 )
 

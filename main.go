@@ -18,6 +18,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	_ "time/tzdata" // for TZ where there are no zone files, as in the container
 
 	"github.com/jackc/pgx/v5/pgxpool"
 )

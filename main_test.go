@@ -143,6 +143,7 @@ type site struct {
 	clock   atomic.Int64 // nanoseconds that the server's clock is ahead
 	logged  *syncBuffer
 	uploads string
+	through http.RoundTripper // of everybody's browser; nil: straight to the server
 }
 
 type syncBuffer struct {
@@ -219,7 +220,7 @@ func (st *site) visitor() *person {
 	if err != nil {
 		st.t.Fatal(err)
 	}
-	client := &http.Client{Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	client := &http.Client{Jar: jar, Transport: st.through, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	return &person{site: st, client: client, header: http.Header{}}
 }
 

@@ -46,12 +46,9 @@ func serve(ctx context.Context, cfg config, getenv func() (func(string) string, 
 	if err != nil {
 		return err
 	}
-	listener, err := net.Listen("tcp", net.JoinHostPort(cfg.host, cfg.port))
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return fmt.Errorf("PORT %s is in use by another program; stop it or set another PORT", cfg.port)
-	}
+	listener, err := openListener(cfg)
 	if err != nil {
-		return fmt.Errorf("HOST %s can't be listened on: %w", cfg.host, err)
+		return err
 	}
 	defer listener.Close()
 
@@ -99,7 +96,24 @@ func serve(ctx context.Context, cfg config, getenv func() (func(string) string, 
 		working.Wait()
 		s.errands.Wait()
 	}()
+	tellSystemd("READY=1", log)
 	return s.listen(ctx, listener)
+}
+
+// openListener listens on HOST and PORT, or takes the socket that is handed over.
+func openListener(cfg config) (net.Listener, error) {
+	listener, err := passedListener()
+	if listener != nil || err != nil {
+		return listener, err
+	}
+	listener, err = net.Listen("tcp", net.JoinHostPort(cfg.host, cfg.port))
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("PORT %s is in use by another program; stop it or set another PORT", cfg.port)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("HOST %s can't be listened on: %w", cfg.host, err)
+	}
+	return listener, nil
 }
 
 // listen answers requests until ctx ends. Then /readyz says that no more are
@@ -120,6 +134,7 @@ func (s *server) listen(ctx context.Context, listener net.Listener) error {
 		<-ctx.Done()
 		s.draining.Store(true)
 		s.log.Info("stopping; requests under way are finished first", "drain_seconds", s.cfg.drain.Seconds())
+		tellSystemd("STOPPING=1", s.log)
 		if errors.Is(context.Cause(ctx), context.Canceled) {
 			time.Sleep(s.cfg.drain)
 		}

@@ -8,8 +8,9 @@ import (
 	"runtime/debug"
 )
 
-// releaseVersion is set by make release (-ldflags -X).
-var releaseVersion string
+// releaseVersion and releaseRevision are set by make release and the Dockerfile
+// (-ldflags -X); in the container's build there is no repository to read.
+var releaseVersion, releaseRevision string
 
 // build says what the program was built from.
 type build struct {
@@ -22,7 +23,7 @@ type build struct {
 
 // thisBuild reads what the linker and the go command noted in the binary.
 func thisBuild() build {
-	b := build{Version: cmp.Or(releaseVersion, "unknown"), Go: runtime.Version()}
+	b := build{Version: cmp.Or(releaseVersion, "unknown"), Revision: releaseRevision, Go: runtime.Version()}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return b
