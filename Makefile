@@ -129,7 +129,7 @@ image: ## build the container image chatter:latest
 
 image-test: ## build the image for amd64 and arm64 without Docker, and try it (needs root)
 	$(call need,$(has-postgres),postgresql)
-	$(call need,command -v buildah && ls /bin/busybox,buildah busybox-static)
+	$(call need,command -v buildah && command -v busybox,buildah busybox-static)
 	IMAGE=1 go test -run '^TestImage$$' -count=1 -v -timeout 30m .
 
 clean: ## remove what was built; the data stays

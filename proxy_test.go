@@ -253,7 +253,7 @@ func testProxy(t *testing.T, st *site, p front) {
 	id := alice.do(http.MethodGet, "/livez", nil, forged...).want(http.StatusOK).header.Get("X-Request-Id")
 	same(t, "the proxy's request id", len(id) >= 32, true)
 	wait(t, "the request in the log", func() bool { return strings.Contains(st.logged.String(), "request_id="+id) })
-	same(t, "the client's address", regexp.MustCompile(`address=(\S+) request_id=`+id).FindStringSubmatch(st.logged.String())[1], "127.0.0.2")
+	same(t, "the client's address", regexp.MustCompile(`address=(\S+) request_id=` + id).FindStringSubmatch(st.logged.String())[1], "127.0.0.2")
 	stranger := st.visitor()
 	wrong := url.Values{"username": {"nobody"}, "password": {"wrong"}}
 	status := 0
