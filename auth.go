@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -184,8 +185,12 @@ func (s *server) viewerOf(w http.ResponseWriter, r *http.Request) (viewer, error
 // authenticate checks a token and the session behind it. renewable accepts a
 // token that has expired, because its session may still be alive.
 func (s *server) authenticate(ctx context.Context, token string, renewable bool) (viewer, claims, error) {
-	c, ok := parseToken(s.cfg.secretKey, token)
 	now := s.now().UTC()
+	if k := s.known.find(s.cache, token, now); k != nil && (renewable || now.Unix() < k.claims.Expires) {
+		return k.viewer, k.claims, nil
+	}
+	asOf := s.cache.clock.Load()
+	c, ok := parseToken(s.cfg.secretKey, token)
 	if !ok || c.Audience != "" || !isUUID(c.Session) || !renewable && now.Unix() >= c.Expires {
 		return viewer{}, c, errBadToken
 	}
@@ -212,7 +217,71 @@ func (s *server) authenticate(ctx context.Context, token string, renewable bool)
 			return viewer{}, c, err
 		}
 	}
-	return viewer{found.ID, found.Username, found.Admin, s.dutyOf(found.MustReset, found.TwoFactor, found.Email, found.Admin), c.Session, found.CreatedAt}, c, nil
+	v := viewer{found.ID, found.Username, found.Admin, s.dutyOf(found.MustReset, found.TwoFactor, found.Email, found.Admin), c.Session, found.CreatedAt}
+	s.known.keep(token, &knownToken{v, c, asOf, now.Add(knownLife)})
+	return v, c, nil
+}
+
+// knownTokens are tokens that were looked up a moment ago, with whom they stand
+// for. A sign-out or another change to accounts ends that at once on the same instance, and
+// on others within a second.
+type knownTokens struct {
+	mu     sync.RWMutex
+	tokens map[string]*knownToken
+}
+
+type knownToken struct {
+	viewer viewer
+	claims claims
+	asOf   uint64 // the cache's clock before the look
+	until  time.Time
+}
+
+const (
+	knownLife = time.Second
+	maxKnown  = 10_000 // tokens, of about 500 bytes
+)
+
+func (k *knownTokens) find(c *cache, token string, now time.Time) *knownToken {
+	k.mu.RLock()
+	defer k.mu.RUnlock()
+	if t := k.tokens[token]; t != nil && now.Before(t.until) && !c.changedSince(t.asOf, aboutAccounts) {
+		return t
+	}
+	return nil
+}
+
+func (k *knownTokens) keep(token string, t *knownToken) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.tokens == nil || len(k.tokens) >= maxKnown {
+		k.tokens = map[string]*knownToken{} // all of them are about to end
+	}
+	k.tokens[token] = t
+}
+
+// aboutAccounts is the topic of who may do what. Only the sign-out, which is no
+// write by its method, has to name it: a write that does not say what it changed is taken to
+// have changed this too.
+var aboutAccounts = about("accounts", "")
+
+// knownViewer is who sends the request, if that was looked up a moment ago and
+// the answer has to renew nothing.
+func (s *server) knownViewer(r *http.Request) (v viewer, known bool) {
+	now := s.now().UTC()
+	token, renewable := "", false
+	if given := r.Header["Authorization"]; given != nil {
+		if scheme, text, _ := strings.Cut(given[0], " "); strings.EqualFold(scheme, "Bearer") {
+			token = text
+		}
+	} else if cookies := r.CookiesNamed("access_token"); len(cookies) == 1 {
+		token, renewable = strings.TrimPrefix(cookies[0].Value, "Bearer "), true
+	}
+	k := s.known.find(s.cache, token, now)
+	if k == nil || k.viewer.must != 0 || now.Unix() >= k.claims.Expires || renewable && now.Add(tokenLife/2).Unix() > k.claims.Expires {
+		return viewer{}, false
+	}
+	return k.viewer, true
 }
 
 func (s *server) dutyOf(reset, twoFactor, verified, admin bool) (d duty) {

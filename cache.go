@@ -36,8 +36,9 @@ func about(kind, name string) topic {
 	return topic((hash ^ hash>>12) % topics)
 }
 
-// cache keeps answers that are the same for everybody who is not signed in, ready to
-// be sent again until one of their topics changes. A change marks its topics
+// cache keeps answers ready to be sent again until one of their topics changes:
+// those that are the same for everybody who is not signed in, and those for
+// somebody who is. A change marks its topics
 // with the time of a counter; an answer is good while all of its topics' marks
 // are older than the moment before it was read from the database. So nothing has to be found and
 // removed, and what was read before a change is never kept after it.
@@ -47,7 +48,7 @@ type cache struct {
 	heard atomic.Bool // changes on other instances are heard of
 
 	mu      sync.RWMutex
-	answers map[string]*readyAnswer // by the request's URI
+	answers map[string]*readyAnswer // by the reader and the request's URI
 	size    int                     // bytes, about
 
 	untold  chan struct{}    // holds a token while there is something to tell
@@ -74,11 +75,20 @@ type readyAnswer struct {
 	asOf   uint64
 	until  time.Time
 
-	// To send a project is a view of it. The answer has a number of views between body and rest:
-	// those that were written, and those that wait.
-	viewed  int // the project's id, or 0
-	written int
-	rest    []byte
+	// To send a project is a view of it, but to its author. The answer has a number of views between
+	// body and rest: those that were written, and those that wait.
+	viewed   int // the project's id, or 0
+	byAuthor bool
+	written  int
+	rest     []byte
+}
+
+// readerKey is the key of the answer to a URI for a reader.
+func readerKey(v viewer, uri string) string {
+	if !v.signedIn() {
+		return uri
+	}
+	return strconv.Itoa(v.ID) + " " + uri
 }
 
 func newCache() *cache {
@@ -93,12 +103,21 @@ func (c *cache) find(uri string, now time.Time) *readyAnswer {
 	if a == nil || !now.Before(a.until) {
 		return nil
 	}
-	for _, t := range a.topics {
-		if c.marks[t].Load() > a.asOf {
-			return nil
-		}
+	if c.changedSince(a.asOf, a.topics...) {
+		return nil
 	}
 	return a
+}
+
+// changedSince reports whether one of the topics has changed since the clock
+// showed asOf.
+func (c *cache) changedSince(asOf uint64, topics ...topic) bool {
+	for _, t := range topics {
+		if c.marks[t].Load() > asOf {
+			return true
+		}
+	}
+	return false
 }
 
 // keep stores an answer. When there is no room, arbitrary others go.
@@ -165,22 +184,24 @@ var everything = [topics / 8]byte(bytes.Repeat([]byte{0xff}, topics/8))
 var sharedHeaders = []string{"Content-Type", "Cache-Control", "Etag", "X-Total-Count", "Vary",
 	"Content-Security-Policy", "X-Content-Type-Options", "X-Frame-Options", "Strict-Transport-Security"}
 
-// answerShared writes a value that everybody gets alike who is not signed in,
-// and keeps it for the next of them until one of the topics changes. For who
-// is signed in it writes and keeps nothing.
+// answerShared writes a value, and keeps it for the next time that the same
+// reader asks, or anybody who is not signed in, until one of the topics changes.
 func (s *server) answerShared(w http.ResponseWriter, r *http.Request, v viewer, value any, topics ...topic) error {
 	info := infoOf(r)
-	if info.sharedURI == "" || v.signedIn() {
+	if info.readURI == "" || !info.anonymous && !v.signedIn() || v.must != 0 {
 		return writeJSON(w, http.StatusOK, value)
 	}
 	body, err := json.Marshal(value)
 	if err != nil {
 		return err
 	}
-	a := &readyAnswer{route: info.route, body: append(body, '\n'), topics: topics, asOf: info.asOf, viewed: info.viewed}
+	a := &readyAnswer{route: info.route, body: append(body, '\n'), topics: topics, asOf: info.asOf, viewed: info.viewed, byAuthor: info.byAuthor}
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("Cache-Control", "no-cache")
+	if v.signedIn() {
+		h.Set("Cache-Control", "private, no-cache")
+	}
 	if h.Get("ETag") == "" {
 		hash := sha256.Sum256(body)
 		h.Set("ETag", `"`+hex.EncodeToString(hash[:8])+`"`)
@@ -199,7 +220,7 @@ func (s *server) answerShared(w http.ResponseWriter, r *http.Request, v viewer, 
 	case len(a.body) > 2048: // net/http counts shorter ones itself
 		a.header["Content-Length"] = []string{strconv.Itoa(len(a.body))}
 	}
-	s.cache.keep(info.sharedURI, a, s.now())
+	s.cache.keep(readerKey(v, info.readURI), a, s.now())
 	a.write(w, r, waiting)
 	return nil
 }
@@ -240,26 +261,37 @@ func (a *readyAnswer) write(w http.ResponseWriter, r *http.Request, waiting int)
 	}
 }
 
-// ready answers from the cache who is not signed in. For what is not there it
-// notes under which address and as of when it may be kept.
+// ready answers from the cache, where it is known who asks. For what is not
+// there it notes under which address and as of when it may be kept.
 func (s *server) ready(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodGet || r.Header["Authorization"] != nil || strings.Contains(strings.Join(r.Header["Cookie"], ";"), "access_token=") {
+		if r.Method != http.MethodGet {
 			next.ServeHTTP(w, r)
 			return
 		}
 		info := infoOf(r)
-		if a := s.cache.find(r.RequestURI, s.now()); a != nil {
-			info.route = a.route
-			s.allowOrigin(w.Header(), r)
-			waiting := 0
-			if a.viewed != 0 {
-				waiting = s.lateViews.add(a.viewed)
-			}
-			a.write(w, r, waiting)
-			return
+		info.anonymous = r.Header["Authorization"] == nil && !strings.Contains(strings.Join(r.Header["Cookie"], ";"), "access_token=")
+		var v viewer
+		known := info.anonymous
+		if !known {
+			v, known = s.knownViewer(r)
 		}
-		info.sharedURI, info.asOf = r.RequestURI, s.cache.clock.Load()
+		if known {
+			if a := s.cache.find(readerKey(v, r.RequestURI), s.now()); a != nil {
+				info.route, info.viewer = a.route, v
+				s.allowOrigin(w.Header(), r)
+				waiting := 0
+				switch {
+				case a.viewed != 0 && a.byAuthor:
+					waiting = s.lateViews.waiting(a.viewed)
+				case a.viewed != 0:
+					waiting = s.lateViews.add(a.viewed)
+				}
+				a.write(w, r, waiting)
+				return
+			}
+		}
+		info.readURI, info.asOf = r.RequestURI, s.cache.clock.Load()
 		next.ServeHTTP(w, r)
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,12 +13,12 @@ import (
 // isReady says whether the cache holds a good answer to an address.
 func (st *site) isReady(uri string) bool { return st.cache.find(uri, st.now()) != nil }
 
-// Who is not signed in gets answers from the cache, and after every change the
-// true one; who is signed in gets an own answer.
+// Everybody gets answers from the cache, strangers the same and members their
+// own, and after every change the true one.
 func TestReadyAnswers(t *testing.T) {
 	t.Parallel()
 	st := newSite(t)
-	alice, reader := st.member("alice"), st.visitor()
+	alice, reader, bob := st.member("alice"), st.visitor(), st.member("bob")
 	comment := alice.comment("blog/a.html", "First", 0)
 	reads := []string{
 		"/interact/likes/blog%2Fa.html", "/interact/like-status/blog/a.html", "/interact/user-like-status/blog%2Fa.html", "/api/likes/count?url=blog/a.html",
@@ -31,6 +32,7 @@ func TestReadyAnswers(t *testing.T) {
 			t.Errorf("%s is not kept", uri)
 		}
 		same(t, uri, text(reader, uri), first)
+		same(t, uri+" for bob", text(bob, uri), first)
 	}
 	view := func() {
 		reader.header.Set("User-Agent", firefox)
@@ -54,26 +56,65 @@ func TestReadyAnswers(t *testing.T) {
 		{"another page", func() { alice.post("/interact/like", map[string]any{"url": "other"}).want(http.StatusOK) }, nil},
 		{"a refusal", func() { alice.post("/interact/like", map[string]any{}).want(http.StatusUnprocessableEntity) }, nil},
 	} {
-		before := map[string]string{}
-		for _, uri := range reads {
-			before[uri] = text(reader, uri)
+		before := map[*person]map[string]string{reader: {}, bob: {}}
+		for p := range before {
+			for _, uri := range reads {
+				before[p][uri] = text(p, uri)
+			}
 		}
 		c.change()
 		for i, uri := range reads {
-			changes := false
-			for _, n := range c.stale {
-				changes = changes || n == i
-			}
-			if got := text(reader, uri); (got != before[uri]) != changes {
-				t.Errorf("after %s, %s is %s, before it was %s", c.what, uri, got, before[uri])
+			for p := range before {
+				if got := text(p, uri); (got != before[p][uri]) != slices.Contains(c.stale, i) {
+					t.Errorf("after %s, %s is %s for %s, before it was %s", c.what, uri, got, p.name, before[p][uri])
+				}
 			}
 		}
 		if c.stale == nil && !st.isReady(reads[0]) {
 			t.Errorf("%s has emptied the cache", c.what)
 		}
 	}
-	alice.get("/interact/like-status/blog/a.html").want(http.StatusOK).shows(`"user_has_liked":true`)
-	reader.get("/interact/like-status/blog/a.html").want(http.StatusOK).shows(`"user_has_liked":false`)
+	for range 2 {
+		alice.get("/interact/like-status/blog/a.html").want(http.StatusOK).shows(`"user_has_liked":true`)
+		bob.get("/interact/like-status/blog/a.html").want(http.StatusOK).shows(`"user_has_liked":false`)
+		reader.get("/interact/like-status/blog/a.html").want(http.StatusOK).shows(`"user_has_liked":false`)
+	}
+	same(t, "Cache-Control", bob.get("/interact/like-status/blog/a.html").header.Get("Cache-Control"), "private, no-cache")
+}
+
+// A token that was looked up a moment ago is not looked up again, but what ends
+// its session or changes what its owner may do holds at once.
+func TestKnownTokens(t *testing.T) {
+	t.Parallel()
+	st := newSite(t)
+	root := st.admin("root")
+	again := func(p *person) *person {
+		other := st.visitor()
+		other.name = p.name
+		other.signIn()
+		return other
+	}
+	for what, end := range map[string]func(p *person, id int){
+		"signing out":       func(p *person, id int) { p.get("/logout?redirect=false").want(http.StatusOK) },
+		"end of all others": func(p *person, id int) { again(p).delete("/api/me/sessions").want(http.StatusNoContent) },
+		"new password": func(p *person, id int) {
+			again(p).post("/accounts/reset-password", map[string]any{"old_password": testPassword, "new_password": "Analytical-2"}).want(http.StatusOK)
+		},
+		"deactivation": func(p *person, id int) {
+			root.do(http.MethodPatch, fmt.Sprintf("/accounts/admin/%d/status", id), map[string]any{"status": "inactive"}).want(http.StatusOK)
+		},
+		"removal by admins": func(p *person, id int) { root.delete(fmt.Sprintf("/accounts/admin/%d", id)).want(http.StatusOK) },
+	} {
+		name := "m_" + strings.Split(what, " ")[0]
+		p := st.member(name)
+		token := st.tokenOf(name)
+		p.header.Set("Authorization", "Bearer "+token)
+		id := p.get("/api/me").want(http.StatusOK).id()
+		same(t, what+": known before", st.known.find(st.cache, token, st.now()) != nil, true)
+		p.get("/interact/like-status/a").want(http.StatusOK)
+		end(p, id)
+		p.get("/me").want(http.StatusUnauthorized)
+	}
 }
 
 // What the cache answers has the headers of any answer, CORS for the one who
@@ -174,6 +215,11 @@ func TestOtherInstancesHearOfChanges(t *testing.T) {
 	same(t, "life", answer.until.Sub(other.now()) > unheardLife, true)
 	alice.post("/interact/like", map[string]any{"url": "a"}).want(http.StatusOK)
 	wait(t, "the like is heard", shows("1"))
+	roaming := other.visitor()
+	roaming.header.Set("Authorization", "Bearer "+st.tokenOf("alice"))
+	roaming.get("/me").want(http.StatusOK)
+	alice.delete("/api/me/sessions").want(http.StatusNoContent)
+	wait(t, "the end of the session is heard", func() bool { return roaming.get("/me").status == http.StatusUnauthorized })
 	// Without its connection an instance knows that it hears nothing, and listens again.
 	st.exec(`select pg_terminate_backend(pid) from pg_stat_activity where query = 'listen chatter_changes' and datname = current_database()`)
 	wait(t, "the loss is noticed", func() bool { return !other.cache.heard.Load() })

@@ -111,9 +111,11 @@ type requestInfo struct {
 	page      bool   // errors are answered as a page; where no route is known, to who accepts HTML
 	err       error
 
-	sharedURI string // under which the answer may be kept for others, if it may
+	readURI   string // under which the answer can be kept, if it can
+	anonymous bool   // the request brings nothing that could tell who sends it
 	asOf      uint64 // the cache's clock when the request came
-	viewed    int    // the project that the answer is a view of
+	viewed    int    // the project that the answer shows
+	byAuthor  bool   // which is no view of it
 	changed   bool   // the cache knows what the request has changed
 }
 

@@ -443,7 +443,8 @@ func (s *server) showProject(w http.ResponseWriter, r *http.Request, v viewer) e
 		return err
 	}
 	w.Header().Set("ETag", d.etag())
-	infoOf(r).viewed = id
+	info := infoOf(r)
+	info.viewed, info.byAuthor = id, d.AuthorID == v.ID
 	return s.answerShared(w, r, v, d, projectTarget(id).about("views", nil)...)
 }
 

@@ -33,6 +33,7 @@ type server struct {
 	bots        botList
 	banned      bannedWords
 	cache       *cache
+	known       knownTokens
 	instance    string        // tells this process from others on the same database
 	decoding    chan struct{} // a place for each picture that is decoded
 	now         func() time.Time

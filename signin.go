@@ -386,6 +386,7 @@ func (s *server) logout(w http.ResponseWriter, r *http.Request) error {
 	if _, err := s.db.Exec(r.Context(), `delete from session where id = any($1)`, s.sessionsOf(r)); err != nil {
 		return err
 	}
+	s.changed(r, aboutAccounts)
 	s.setSignIn(w, "", "")
 	w.Header().Set("Cache-Control", "no-store")
 	if r.URL.Query().Get("redirect") == "false" {
