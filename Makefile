@@ -27,10 +27,13 @@ endef
 
 has-postgres = { command -v postgres && command -v initdb; } || ls /usr/lib/postgresql/*/bin/initdb
 
-has-browser = command -v chromium && command -v node && command -v npm
-
-# The modules of browser/, which only its tests need.
-install-browser = cd browser && { cmp -s package-lock.json node_modules/.lock || { npm ci --no-audit --no-fund && cp package-lock.json node_modules/.lock; }; }
+# Chromium, Node.js and the modules of browser/, which only its tests need. A
+# Node.js that did not come with Debian has its own npm, beside which Debian's can't be installed.
+define need-browser
+$(call need,command -v chromium,chromium)
+$(call need,command -v node && command -v npm,nodejs npm)
+@cd browser && { cmp -s package-lock.json node_modules/.lock || { npm ci --no-audit --no-fund && cp package-lock.json node_modules/.lock; }; }
+endef
 
 has-samba = { command -v smbd || ls /usr/sbin/smbd; } && command -v smbpasswd
 
@@ -54,22 +57,19 @@ test: ## vet, staticcheck and all tests, against a PostgreSQL and a Samba of the
 	$(call need,command -v zbarimg && command -v oathtool,zbar-tools oathtool)
 	$(call need,$(has-samba),samba)
 	$(call need,$(has-proxies),nginx-light caddy)
-	$(call need,$(has-browser),chromium nodejs npm)
-	@$(install-browser)
+	$(need-browser)
 	go vet ./...
 	go run $(STATICCHECK) ./...
 	go test -race -timeout 20m ./...
 
 browser-test: ## walk through the pages in Chromium (ONLY=name: one journey)
 	$(call need,$(has-postgres),postgresql)
-	$(call need,$(has-browser),chromium nodejs npm)
-	@$(install-browser)
+	$(need-browser)
 	CI=1 ONLY='$(ONLY)' go test -run '^TestBrowser$$' -count=1 -v -timeout 20m .
 
 screenshots: ## make the pictures in docs/screenshots anew
 	$(call need,$(has-postgres),postgresql)
-	$(call need,$(has-browser),chromium nodejs npm)
-	@$(install-browser)
+	$(need-browser)
 	CI=1 SCREENSHOTS=$(CURDIR)/docs/screenshots go test -run '^TestScreenshots$$' -count=1 -v -timeout 20m .
 
 cover: ## which statements the tests reach
