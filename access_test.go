@@ -230,6 +230,7 @@ func TestEveryRouteKnowsWhoMayUseIt(t *testing.T) {
 	t.Parallel()
 	routes := everyRoute(t)
 	st := newSite(t)
+	st.stopClock() // after a minute each request would note when its session was last seen
 	root, alice, bob, late := st.admin("root"), st.member("alice"), st.member("bob"), st.member("late")
 	draft, shown := alice.fullProject("Quagga", map[string]any{}), alice.fullProject("Okapi", map[string]any{"license": "CC0-1.0"})
 	alice.post(fmt.Sprintf("/api/projects/%d/publish", shown), nil).want(http.StatusOK)

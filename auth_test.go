@@ -350,6 +350,7 @@ func TestLimitsOnSignInAndRegistration(t *testing.T) {
 		c.testing = false
 		c.trustedProxies = mustPrefixes(t, "127.0.0.0/8")
 	})
+	st.stopClock()
 	v := st.visitor()
 	v.header.Set("X-Forwarded-For", "203.0.113.5")
 	for range 5 {

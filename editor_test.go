@@ -157,6 +157,7 @@ func TestOneSectionOfTheEditor(t *testing.T) {
 func TestMarkdownPreview(t *testing.T) {
 	t.Parallel()
 	st := newSite(t, func(c *config) { c.testing = false })
+	st.stopClock()
 	st.visitor().post("/api/markdown", map[string]any{"text": "x"}).want(http.StatusUnauthorized)
 	ada := st.member("ada")
 	same(t, "html", fmt.Sprint(ada.post("/api/markdown", map[string]any{"text": "**a** <script>"}).want(http.StatusOK).fields()["html"]), "<p><strong>a</strong> &lt;script&gt;</p>\n")

@@ -56,6 +56,7 @@ func TestMetricsAreForFew(t *testing.T) {
 func TestMetricsFormat(t *testing.T) {
 	t.Parallel()
 	st := newSite(t, measurable, func(c *config) { c.testing = false })
+	st.stopClock()
 	alice := st.member("alice")
 	alice.get("/api/projects").want(http.StatusOK)
 	alice.get(`/no"where\`).want(http.StatusNotFound)
@@ -82,6 +83,7 @@ func TestMetricsFormat(t *testing.T) {
 func TestMetricsCount(t *testing.T) {
 	t.Parallel()
 	st := newSite(t, measurable, func(c *config) { c.testing = false })
+	st.stopClock()
 	visitor := st.visitor()
 	before := visitor.measured()
 	alice := st.member("alice")

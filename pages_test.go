@@ -236,6 +236,7 @@ func TestFormsKeepWhatWasTyped(t *testing.T) {
 func TestPagesLimitSignIn(t *testing.T) {
 	t.Parallel()
 	st := newSite(t, func(c *config) { c.testing = false })
+	st.stopClock()
 	guest := st.visitor()
 	wrong := url.Values{"username": {"ada"}, "password": {"Wrong-horse-1"}}
 	for range 5 {
