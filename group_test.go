@@ -3,9 +3,12 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"testing"
+
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // What comes while a write is under way is written together by the next one,
@@ -62,4 +65,40 @@ func TestGroupCommit(t *testing.T) {
 			t.Errorf("%d was told %v, want %v", n, err, want)
 		}
 	}
+}
+
+// When the database refuses what came together, nobody's is refused because of
+// another's.
+func TestGroupRefusals(t *testing.T) {
+	t.Parallel()
+	started, goOn := make(chan struct{}), make(chan struct{})
+	g := newGroup(func(_ context.Context, items []int) error {
+		if slices.Equal(items, []int{0}) {
+			close(started)
+			<-goOn
+		}
+		if slices.Contains(items, 3) {
+			return &pgconn.PgError{Code: "23514"}
+		}
+		return nil
+	})
+	var all sync.WaitGroup
+	results := make([]error, 6)
+	add := func(n int) { all.Go(func() { results[n] = g.add(t.Context(), n) }) }
+	add(0)
+	<-started
+	for n := 1; n < len(results); n++ {
+		add(n)
+	}
+	wait(t, "all wait for the second write", func() bool {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		return g.next != nil && len(g.next.items) == len(results)-1
+	})
+	close(goOn)
+	all.Wait()
+	for n, err := range results {
+		same(t, fmt.Sprint(n, " is refused"), err != nil, n == 3)
+	}
+	same(t, "written", g.count.items.Load(), 5)
 }

@@ -78,6 +78,13 @@ func isUnavailable(err error) bool {
 		errors.Is(err, io.ErrUnexpectedEOF) || pgconn.SafeToRetry(err)
 }
 
+// isRefused reports whether err is the database's word that it has not done
+// what it was asked to, and a smaller request may fare better.
+func isRefused(err error) bool {
+	var pgErr *pgconn.PgError
+	return errors.As(err, &pgErr) && (strings.HasPrefix(pgErr.Code, "40") || !isUnavailable(err))
+}
+
 // isAccountGone reports whether err says that a row was to belong to an account
 // (SQLSTATE 23503): one that was deleted after the request had been let in.
 func isAccountGone(err error) bool {

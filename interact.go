@@ -158,33 +158,103 @@ func (s *server) loadLikeStatus(ctx context.Context, t target, v viewer) (likeSt
 const likeCount = `coalesce((select like_count from page_count where url = ` + storedURL + `),
 		(select like_count from project where $2 = 'project' and id = $3), 0)`
 
+// likeToggle is somebody's like that is to be added, or taken back if it is
+// there, and then what became of it.
+type likeToggle struct {
+	target
+	user   int
+	liked  bool
+	count  int // of the target's likes
+	stored *string
+}
+
 // toggleLike adds v's like of a target that v can see, or takes it back.
-// Parallel toggles of one person come one after the other, so that an even
-// number of them changes nothing.
 func (s *server) toggleLike(r *http.Request, t target, v viewer) (liked bool, count int, err error) {
-	ctx := r.Context()
-	var stored *string
-	err = pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
-		if err := checkVisible(ctx, tx, t, v); err != nil {
-			return err
+	ctx, toggle := r.Context(), &likeToggle{target: t, user: v.ID}
+	if t.URL != nil {
+		err = s.likes.add(ctx, toggle)
+	} else {
+		err = pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
+			if err := checkVisible(ctx, tx, t, v); err != nil {
+				return err
+			}
+			return toggleLikes(ctx, tx, []*likeToggle{toggle})
+		})
+	}
+	if err != nil {
+		return false, 0, err
+	}
+	s.changed(r, t.about("likes", toggle.stored)...)
+	return toggle.liked, toggle.count, nil
+}
+
+// writeLikes toggles likes of pages.
+func (s *server) writeLikes(ctx context.Context, toggles []*likeToggle) error {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.promptness)
+	defer cancel()
+	return toggleLikes(ctx, s.db, toggles)
+}
+
+// toggleLikes toggles likes in their order. Parallel toggles of one person come
+// one after the other, so that an even number of them changes nothing.
+//
+// Counters of pages are taken by key, but those of likes that go before those of
+// likes that come: in a circle with another instance, the database refuses one of
+// the two, and its likes are toggled one by one.
+func toggleLikes(ctx context.Context, db batcher, toggles []*likeToggle) error {
+	columns := func(list []*likeToggle) []any {
+		urls, kinds, ids, users := make([]*string, len(list)), make([]*string, len(list)), make([]*int, len(list)), make([]int, len(list))
+		for i, t := range list {
+			urls[i], kinds[i], ids[i], users[i] = t.URL, t.EntityType, t.EntityID, t.user
 		}
-		var batch pgx.Batch
-		batch.Queue(`select pg_advisory_xact_lock(hashtextextended(concat_ws('/', 'like', $1::text, $2::text, $3::int, $4::int), 0))`,
-			t.URL, t.EntityType, t.EntityID, v.ID)
-		batch.Queue(`
-			with gone as (delete from "like" where `+sameTarget+` and user_id = $4 returning id),
-			     added as (
-				insert into "like" (url, entity_type, entity_id, user_id)
-				select `+storedURL+`, $2, $3, $4 where not exists (select from gone)
-				on conflict do nothing returning id)
-			select exists (select from added), `+storedURL,
-			t.URL, t.EntityType, t.EntityID, v.ID).QueryRow(func(row pgx.Row) error { return row.Scan(&liked, &stored) })
+		return []any{urls, kinds, ids, users}
+	}
+	var batch pgx.Batch
+	batch.Queue(`
+		select pg_advisory_xact_lock(key) from (
+			select distinct hashtextextended(concat_ws('/', 'like', url, entity_type, entity_id, user_id), 0) as key
+			from unnest($1::varchar[], $2::varchar[], $3::integer[], $4::integer[]) l (url, entity_type, entity_id, user_id) order by key) keys`, columns(toggles)...)
+	for rest := toggles; len(rest) > 0; {
+		var once, again []*likeToggle
+		seen := map[string]bool{}
+		for _, t := range rest {
+			key := fmt.Sprint(t.user, deref(t.EntityID), deref(t.URL))
+			if seen[key] {
+				again = append(again, t)
+			} else {
+				once = append(once, t)
+			}
+			seen[key] = true
+		}
+		list := columns(once)
+		batch.Queue(queries["toggle_likes"], list...).Query(func(rows pgx.Rows) error {
+			for _, t := range once {
+				if rows.Next() {
+					if err := rows.Scan(&t.liked, &t.stored); err != nil {
+						return err
+					}
+				}
+			}
+			return rows.Err()
+		})
 		// What has just been counted is held to the end, so that this is exact.
-		batch.Queue(`select `+likeCount, t.URL, t.EntityType, t.EntityID).QueryRow(func(row pgx.Row) error { return row.Scan(&count) })
-		return tx.SendBatch(ctx, &batch).Close()
-	})
-	s.changed(r, t.about("likes", stored)...)
-	return liked, count, err
+		batch.Queue(`
+			select coalesce(c.like_count, p.like_count, 0)
+			from unnest($1::varchar[], $2::varchar[], $3::integer[], $4::integer[]) with ordinality g (given, kind, id, user_id, n)
+			left join page_alias on old_url = given left join page_count c on c.url = coalesce(new_url, given)
+			left join project p on p.id = g.id order by n`, list...).Query(func(rows pgx.Rows) error {
+			for _, t := range once {
+				if rows.Next() {
+					if err := rows.Scan(&t.count); err != nil {
+						return err
+					}
+				}
+			}
+			return rows.Err()
+		})
+		rest = again
+	}
+	return db.SendBatch(ctx, &batch).Close()
 }
 
 // likeAnswer is what a toggle says.
@@ -398,6 +468,23 @@ type commentWithUser struct {
 
 const commentColumns = `id, url, entity_type, entity_id, content, created_at, edited_at, user_id, held_for is not null as awaiting_review`
 
+// newComment is a comment that is to be written, and then what became of it.
+type newComment struct {
+	target
+	author  int
+	parent  *int
+	content string
+	links   bool // there are some in it
+
+	made commentRead
+	err  error // for which it was not written, when others were
+}
+
+// concerns reports whether somebody may want to be told of the comment.
+func (c *newComment) concerns() bool {
+	return c.parent != nil || c.EntityID != nil || mention.MatchString(c.content)
+}
+
 // createComment adds a comment of v to a target.
 func (s *server) createComment(r *http.Request, t target, in *input, v viewer) (commentRead, error) {
 	ctx := r.Context()
@@ -406,43 +493,109 @@ func (s *server) createComment(r *http.Request, t target, in *input, v viewer) (
 	if err != nil {
 		return commentRead{}, err
 	}
-	var made commentRead
-	err = pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
-		author, err := s.loadAuthor(ctx, tx, v)
-		if err == nil {
-			err = s.slowNewcomer(ctx, tx, author)
+	c := &newComment{target: t, author: v.ID, parent: parent, content: content, links: links}
+	if c.concerns() {
+		err = s.writeComments(ctx, []*newComment{c})
+	} else {
+		err = s.comments.add(ctx, c)
+	}
+	if err != nil || c.err != nil {
+		return commentRead{}, cmp.Or(err, c.err)
+	}
+	s.changed(r, t.about("comments", c.made.URL)...)
+	return c.made, nil
+}
+
+// writeComments writes those of the comments that may be written.
+func (s *server) writeComments(ctx context.Context, comments []*newComment) error {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.promptness)
+	defer cancel()
+	return pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
+		var ids []int
+		for _, c := range comments {
+			ids = append(ids, c.author)
 		}
-		if err == nil {
-			err = checkVisible(ctx, tx, t, v)
-		}
+		authors, err := s.loadAuthors(ctx, tx, ids...)
 		if err != nil {
 			return err
 		}
-		if parent != nil {
-			var same, hidden bool
-			err := tx.QueryRow(ctx, `select `+sameTarget+` is true, is_hidden or is_removed from comment where id = $4`,
-				t.URL, t.EntityType, t.EntityID, parent).Scan(&same, &hidden)
-			switch {
-			case err != nil:
-				return orNotFound(err, "Parent comment")
-			case !same:
-				return fail(http.StatusBadRequest, "The comment that you reply to belongs to another page")
-			case hidden:
-				return fail(http.StatusBadRequest, "Cannot reply to removed or hidden comment")
+		var good []*newComment
+		var heldFor []*string
+		for _, c := range comments {
+			a := authors[c.author]
+			if c.err = s.checkComment(ctx, tx, c, a); c.err == nil {
+				good, heldFor = append(good, c), append(heldFor, s.heldFor(a, c.links))
+				a.Written, a.First = a.Written+1, cmp.Or(a.First, ptr(s.now().UTC()))
+				authors[c.author] = a
+			} else if public := publicError(c.err); public.status >= 500 {
+				return c.err
 			}
 		}
-		heldFor := s.heldFor(author, links)
-		made, err = one[commentRead](ctx, tx, `
-			insert into comment (url, entity_type, entity_id, user_id, content, parent_comment_id, is_hidden, held_for, unannounced)
-			values (`+storedURL+`, $2, $3, $4, $5, $6, $7::varchar is not null, $7, $7 is not null) returning `+commentColumns,
-			t.URL, t.EntityType, t.EntityID, v.ID, content, parent, heldFor)
-		if err == nil && heldFor == nil {
-			err = s.announceComment(ctx, tx, made.ID)
+		if err := insertComments(ctx, tx, good, heldFor); err != nil {
+			return err
 		}
-		return err
+		for i, c := range good {
+			if heldFor[i] == nil && c.concerns() {
+				if err := s.announceComment(ctx, tx, c.made.ID); err != nil {
+					return err
+				}
+			}
+		}
+		return nil
 	})
-	s.changed(r, t.about("comments", made.URL)...)
-	return made, err
+}
+
+// checkComment makes sure that a comment can be written.
+func (s *server) checkComment(ctx context.Context, tx pgx.Tx, c *newComment, a author) error {
+	err := s.mayWrite(a)
+	if err == nil {
+		err = s.slowNewcomer(a)
+	}
+	if err == nil {
+		err = checkVisible(ctx, tx, c.target, viewer{ID: a.ID})
+	}
+	if err != nil || c.parent == nil {
+		return err
+	}
+	var same, hidden bool
+	err = tx.QueryRow(ctx, `select `+sameTarget+` is true, is_hidden or is_removed from comment where id = $4`,
+		c.URL, c.EntityType, c.EntityID, c.parent).Scan(&same, &hidden)
+	switch {
+	case err != nil:
+		return orNotFound(err, "Parent comment")
+	case !same:
+		return fail(http.StatusBadRequest, "The comment that you reply to belongs to another page")
+	case hidden:
+		return fail(http.StatusBadRequest, "Cannot reply to removed or hidden comment")
+	}
+	return nil
+}
+
+// insertComments writes comments, each hidden that is held for a reason.
+func insertComments(ctx context.Context, tx pgx.Tx, comments []*newComment, heldFor []*string) error {
+	var urls, kinds []*string
+	var ids, parents []*int
+	var authors []int
+	var contents []string
+	for _, c := range comments {
+		urls, kinds, ids = append(urls, c.URL), append(kinds, c.EntityType), append(ids, c.EntityID)
+		authors, contents, parents = append(authors, c.author), append(contents, c.content), append(parents, c.parent)
+	}
+	rows, err := tx.Query(ctx, `
+		insert into comment (url, entity_type, entity_id, user_id, content, parent_comment_id, is_hidden, held_for, unannounced)
+		select coalesce(new_url, given), kind, entity, author, content, parent, held_for is not null, held_for, held_for is not null
+		from unnest($1::varchar[], $2::varchar[], $3::integer[], $4::integer[], $5::text[], $6::integer[], $7::varchar[])
+			with ordinality c (given, kind, entity, author, content, parent, held_for, n)
+		left join page_alias on old_url = given order by n
+		returning `+commentColumns, urls, kinds, ids, authors, contents, parents, heldFor)
+	if err != nil {
+		return err
+	}
+	made, err := pgx.CollectRows(rows, pgx.RowToStructByName[commentRead])
+	for i := range made { // in the order in which they were given
+		comments[i].made = made[i]
+	}
+	return err
 }
 
 // commentText reads the field "content" and returns the text that is stored,

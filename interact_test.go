@@ -643,3 +643,71 @@ func TestLongURLs(t *testing.T) {
 	alice.post("/interact/like", map[string]any{"url": text(900)}).detail(http.StatusUnprocessableEntity, "at most 2600 bytes")
 	alice.get("/interact/likes/"+url.PathEscape(text(900))).detail(http.StatusUnprocessableEntity, "2600 bytes")
 }
+
+// Likes that are written together are toggled as if they had come one by one.
+func TestLikesWrittenTogether(t *testing.T) {
+	t.Parallel()
+	st := newSite(t)
+	st.member("alice")
+	st.member("bob")
+	alice, bob := st.idOf("alice"), st.idOf("bob")
+	st.exec(`insert into page_alias (old_url, new_url) values ('old', 'a')`)
+	st.exec(`insert into "like" (url, user_id) values ('b', $1)`, bob)
+	var toggles []*likeToggle
+	for _, l := range []struct {
+		url  string
+		user int
+	}{{"a", alice}, {"old", bob}, {"a", alice}, {"b", alice}, {"b", bob}, {"a", alice}} {
+		toggles = append(toggles, &likeToggle{target: pageTarget(l.url), user: l.user})
+	}
+	if err := st.writeLikes(t.Context(), toggles); err != nil {
+		t.Fatal(err)
+	}
+	got := ""
+	for _, l := range toggles {
+		got += fmt.Sprintln(*l.stored, l.liked, l.count)
+	}
+	same(t, "toggles", got, "a true 2\na true 2\na false 1\nb true 1\nb false 1\na true 2\n")
+	same(t, "likes", st.text(`select string_agg(url || user_id, ' ' order by url, user_id) from "like"`), fmt.Sprintf("a%d a%d b%d", alice, bob, alice))
+	same(t, "counts", st.text(`select string_agg(url || like_count, ' ' order by url) from page_count`), "a2 b1")
+}
+
+// Of comments that are written together each is checked for itself.
+func TestCommentsWrittenTogether(t *testing.T) {
+	t.Parallel()
+	st := newSite(t, func(c *config) { c.newcomerLimit, c.commentLinks = 2, "review" })
+	alice := st.member("alice")
+	st.member("banned")
+	st.member("older")
+	st.cfg.testing = false
+	st.exec(`update "user" set banned_until = now() + interval '1 hour' where username = 'banned'`)
+	st.exec(`update "user" set created_at = now() - interval '1 month' where username = 'older'`)
+	st.exec(`insert into page_alias (old_url, new_url) values ('old', 'a')`)
+	parent := alice.comment("a", "First", 0)
+	var comments []*newComment
+	for i, c := range []struct {
+		url, name string
+		parent    *int
+		links     bool
+	}{{"a", "alice", nil, false}, {"a", "banned", nil, false}, {"b", "nobody", nil, false}, {"old", "older", &parent, false}, {"b", "older", &parent, false}, {"a", "alice", nil, false}, {"b", "older", nil, true}} {
+		author := 999
+		if c.name != "nobody" {
+			author = st.idOf(c.name)
+		}
+		comments = append(comments, &newComment{target: pageTarget(c.url), author: author, parent: c.parent, content: fmt.Sprint("Comment ", i), links: c.links})
+	}
+	if err := st.writeComments(t.Context(), comments); err != nil {
+		t.Fatal(err)
+	}
+	got := ""
+	for _, c := range comments {
+		if c.err != nil {
+			got += fmt.Sprintln(publicError(c.err).status)
+		} else {
+			got += fmt.Sprintln(*c.made.URL, c.made.Content, c.made.UserID == c.author, c.made.AwaitingReview)
+		}
+	}
+	same(t, "comments", got, "a Comment 0 true false\n403\n401\na Comment 3 true false\n400\n429\nb Comment 6 true true\n")
+	same(t, "counts", st.text(`select string_agg(url || comment_count, ' ' order by url) from page_count`), "a3")
+	same(t, "replies", st.count(`select reply_count from comment where id = $1`, parent), 1)
+}

@@ -63,22 +63,24 @@ func BenchmarkLoad(b *testing.B) {
 			return l.wrk(b, l.url+"/analytics/page-view", browser+`wrk.body = '{"url": "blog/load.html"}'`)
 		})
 	})
-	write := fmt.Sprintf("wrk.method = \"POST\"\nwrk.headers[\"Authorization\"] = \"Bearer %s\"\n", l.token)
+	write := "wrk.method = \"POST\"\nn = 0\nwriters = {\"" + strings.Join(l.writers, "\", \"") + "\"}\n" +
+		"function writer() n = n + 1 return {[\"Authorization\"] = \"Bearer \"..writers[n % #writers + 1]} end\n"
 	b.Run("like", func(b *testing.B) {
 		l.compare(b, "of-I", func() float64 { return l.inserts(b) }, func() float64 {
-			return l.wrk(b, l.url, write+`n = 0 request = function() n = n + 1 return wrk.format("POST", "/interact/like", nil, '{"url": "liked/'..n % 1000 ..'.html"}') end`)
+			return l.wrk(b, l.url, write+`request = function() return wrk.format("POST", "/interact/like", writer(), '{"url": "liked/'..n % 1000 ..'.html"}') end`)
 		})
 	})
 	b.Run("comment", func(b *testing.B) {
 		l.compare(b, "of-I", func() float64 { return l.inserts(b) }, func() float64 {
-			return l.wrk(b, l.url, write+`n = 0 request = function() n = n + 1 return wrk.format("POST", "/interact/comment", nil, '{"url": "said/'..n % 1000 ..'.html", "content": "Comment number '..n..'"}') end`)
+			return l.wrk(b, l.url, write+`request = function() return wrk.format("POST", "/interact/comment", writer(), '{"url": "said/'..n % 1000 ..'.html", "content": "Comment number '..n..'"}') end`)
 		})
 	})
 }
 
 // load is a running server that has something to serve.
 type load struct {
-	url, token, pgbench string
+	url, token, pgbench string   // token is one of writers
+	writers             []string // tokens of as many people
 	project             int
 	db                  *pgxpool.Pool
 }
@@ -150,12 +152,16 @@ func startLoad(b *testing.B) *load {
 }
 
 func (l *load) fill(b *testing.B) {
-	l.call(b, "/accounts/register", map[string]any{"username": "ada", "firstname": "Ada", "lastname": "L", "email": "ada@example.com", "password": testPassword}, nil)
-	var signedIn struct {
-		AccessToken string `json:"access_token"`
+	for n := range 101 { // more than connections, and no divisor of the number of pages
+		name := fmt.Sprint("ada", n)
+		l.call(b, "/accounts/register", map[string]any{"username": name, "firstname": "Ada", "lastname": "L", "email": name + "@example.com", "password": testPassword}, nil)
+		var signedIn struct {
+			AccessToken string `json:"access_token"`
+		}
+		l.call(b, "/api/login", "username="+name+"&password="+testPassword, &signedIn)
+		l.writers = append(l.writers, signedIn.AccessToken)
 	}
-	l.call(b, "/api/login", "username=ada&password="+testPassword, &signedIn)
-	l.token = signedIn.AccessToken
+	l.token = l.writers[0]
 	for n := range 40 {
 		l.call(b, "/interact/comment", map[string]any{"url": "blog/load.html", "content": fmt.Sprintf("Comment %d of forty, which says a little about the page. ", n)}, nil)
 	}

@@ -104,16 +104,16 @@ func (s *server) measureWork(e *exposition) {
 	groups := []struct {
 		name  string
 		count *groupMeter
-	}{{"page", &s.views.count}, {"project", &s.projectViews.count}}
-	e.metric("chatter_view_batches_total", "counter", "Writes of views that came together.")
+	}{{"page_views", &s.views.count}, {"project_views", &s.projectViews.count}, {"likes", &s.likes.count}, {"comments", &s.comments.count}}
+	e.metric("chatter_group_commits_total", "counter", "Writes of what many requests bring.")
 	for _, g := range groups {
 		e.sample(float64(g.count.batches.Load()), "of", g.name)
 	}
-	e.metric("chatter_views_total", "counter", "Views that were written.")
+	e.metric("chatter_grouped_writes_total", "counter", "What was written so.")
 	for _, g := range groups {
 		e.sample(float64(g.count.items.Load()), "of", g.name)
 	}
-	e.metric("chatter_view_batch_failures_total", "counter", "Writes of views that failed.")
+	e.metric("chatter_group_commit_failures_total", "counter", "Such writes that failed.")
 	for _, g := range groups {
 		e.sample(float64(g.count.failures.Load()), "of", g.name)
 	}

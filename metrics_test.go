@@ -116,7 +116,7 @@ func TestMetricsCount(t *testing.T) {
 		`chatter_lockouts_total`:                        0,
 		`chatter_limiter_refusals_total{limit="login"}`: 2,
 		`chatter_sessions`:                              1,
-		`chatter_views_total{of="page"}`:                3,
+		`chatter_grouped_writes_total{of="page_views"}`: 3,
 		`chatter_job_runs_total{upkeep="breaking"}`:     1,
 		`chatter_job_failures_total{upkeep="breaking"}`: 1,
 		`chatter_letters_waiting`:                       float64(st.count(`select count(*) from outbox`)),

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -18,43 +17,62 @@ type author struct {
 	Admin       bool
 	BannedUntil *time.Time
 	CreatedAt   time.Time
-	Approved    bool // one of the author's comments can be seen, or could be
+	Approved    bool       // one of the author's comments can be seen, or could be
+	Written     int        // comments in the last hour, of a newcomer
+	First       *time.Time // when the first of these was written
 }
 
 // newcomer is how long an account counts as new.
 const newcomer = 24 * time.Hour
 
-// loadAuthor returns v as an author, or the 403 for one who is banned. It holds
-// the account's row, so that one person's comments come one after the other.
-func (s *server) loadAuthor(ctx context.Context, tx pgx.Tx, v viewer) (author, error) {
-	a, err := one[author](ctx, tx, `
-		select id, type = 1 as admin, banned_until, created_at,
-		       exists (select from comment where user_id = $1 and not is_hidden) as approved
-		from "user" where id = $1 for no key update`, v.ID)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return a, errBadToken
-	}
-	if err == nil && a.BannedUntil != nil && a.BannedUntil.After(s.now()) {
-		return a, fail(http.StatusForbidden, "A moderator has asked you to pause: you can write again on %s", a.BannedUntil.Format("2 January 2006 at 15:04 UTC"))
-	}
-	return a, err
+// loadAuthors returns users as authors, by their ids. It holds the accounts'
+// rows, so that one person's comments come one after the other; who is not there any more is
+// left out.
+func (s *server) loadAuthors(ctx context.Context, tx pgx.Tx, ids ...int) (map[int]author, error) {
+	authors := map[int]author{}
+	now := s.now().UTC()
+	var batch pgx.Batch
+	batch.Queue(`select from "user" where id = any ($1) order by id for no key update`, ids)
+	batch.Queue(`
+		select id, type = 1 as admin, banned_until, created_at, exists (select from comment where user_id = u.id and not is_hidden) as approved, coalesce(written, 0) as written, first
+		from "user" u left join lateral (select count(*) as written, min(c.created_at) as first from comment c where user_id = u.id and c.created_at > $2) recent
+			on u.created_at > $3
+		where id = any ($1)`, ids, now.Add(-time.Hour), now.Add(-newcomer)).Query(func(rows pgx.Rows) error {
+		list, err := pgx.CollectRows(rows, pgx.RowToStructByName[author])
+		for _, a := range list {
+			authors[a.ID] = a
+		}
+		return err
+	})
+	return authors, tx.SendBatch(ctx, &batch).Close()
 }
 
-// slowNewcomer is the 429 for a new account that writes too much.
-func (s *server) slowNewcomer(ctx context.Context, tx pgx.Tx, a author) error {
-	now := s.now().UTC()
-	if s.cfg.testing || s.cfg.newcomerLimit == 0 || a.Admin || now.Sub(a.CreatedAt) > newcomer {
+// loadAuthor returns v as an author, or the error for one who may not write.
+func (s *server) loadAuthor(ctx context.Context, tx pgx.Tx, v viewer) (author, error) {
+	authors, err := s.loadAuthors(ctx, tx, v.ID)
+	if err == nil {
+		err = s.mayWrite(authors[v.ID])
+	}
+	return authors[v.ID], err
+}
+
+// mayWrite is the 403 for who is banned, and the 401 for nobody.
+func (s *server) mayWrite(a author) error {
+	if a.ID == 0 {
+		return errBadToken
+	}
+	if a.BannedUntil != nil && a.BannedUntil.After(s.now()) {
+		return fail(http.StatusForbidden, "A moderator has asked you to pause: you can write again on %s", a.BannedUntil.Format("2 January 2006 at 15:04 UTC"))
+	}
+	return nil
+}
+
+// slowNewcomer is the 429 for a new account that has written too much.
+func (s *server) slowNewcomer(a author) error {
+	if s.cfg.testing || s.cfg.newcomerLimit == 0 || a.Admin || a.Written < s.cfg.newcomerLimit {
 		return nil
 	}
-	var written int
-	var first *time.Time
-	if err := tx.QueryRow(ctx, `select count(*), min(created_at) from comment where user_id = $1 and created_at > $2`, a.ID, now.Add(-time.Hour)).Scan(&written, &first); err != nil {
-		return err
-	}
-	if written < s.cfg.newcomerLimit {
-		return nil
-	}
-	wait := int(first.Add(time.Hour).Sub(now).Seconds()) + 1
+	wait := int(a.First.Add(time.Hour).Sub(s.now()).Seconds()) + 1
 	return &httpError{
 		status:     http.StatusTooManyRequests,
 		detail:     fmt.Sprintf("New accounts can write %d comments an hour; please try again in %s", s.cfg.newcomerLimit, formatWait(wait)),

@@ -117,6 +117,11 @@ type querier interface {
 	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
 }
 
+// batcher runs several statements in one trip, as one transaction.
+type batcher interface {
+	SendBatch(ctx context.Context, b *pgx.Batch) pgx.BatchResults
+}
+
 // one runs a statement that returns one row.
 func one[T any](ctx context.Context, db querier, sql string, args ...any) (T, error) {
 	rows, err := db.Query(ctx, sql, args...)

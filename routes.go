@@ -49,6 +49,8 @@ type server struct {
 
 	views        *group[loggedView]
 	projectViews *group[*projectView]
+	likes        *group[*likeToggle]
+	comments     *group[*newComment]
 	lateViews    lateViews
 
 	failures      atomic.Int64   // answers of 500 and above that error_day does not have yet
@@ -85,6 +87,7 @@ func newServer(cfg config, db *pgxpool.Pool, st *storage, now func() time.Time, 
 		s.migrations = append(s.migrations, m.version)
 	}
 	s.views, s.projectViews = newGroup(s.writeViews), newGroup(s.writeProjectViews)
+	s.likes, s.comments = newGroup(s.writeLikes), newGroup(s.writeComments)
 	return s, nil
 }
 
