@@ -166,7 +166,7 @@ func (s *server) watchStorage(ctx context.Context) {
 		away = err != nil
 		pause := s.storage.pause
 		if err != nil {
-			pause /= 6 // away, it is looked for more often
+			pause /= 30 // away, it is looked for more often
 		}
 		select {
 		case <-time.After(pause):

@@ -103,6 +103,18 @@ var (
 	errOnItsWay = &httpError{status: 503, detail: "The file is still on its way to the file storage, please try again in a minute", retryAfter: 30}
 )
 
+// errNoRoom is the answer while the disk of UPLOAD_DIR is full.
+var errNoRoom = &httpError{status: 503, detail: "There is no room for uploads at the moment, please try again later", retryAfter: 60}
+
+// orNoRoom turns the error of a full disk into errNoRoom, which it logs.
+func (st *storage) orNoRoom(err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		st.log.Error("UPLOAD_DIR is full", "error", err)
+		return errNoRoom
+	}
+	return err
+}
+
 // isAway reports whether a stored file is there, but not now.
 func isAway(err error) bool { return errors.Is(err, errStorageAway) || errors.Is(err, errOnItsWay) }
 
@@ -128,7 +140,7 @@ type staged struct {
 func (st *storage) stage(folder string, r io.Reader, limit int64) (*staged, error) {
 	f, err := os.CreateTemp(filepath.Join(st.dir, folder), temporary+"*")
 	if err != nil {
-		return nil, err
+		return nil, st.orNoRoom(err)
 	}
 	up, hash := &staged{File: f}, sha256.New()
 	up.size, err = io.Copy(io.MultiWriter(f, hash), io.LimitReader(r, limit+1))
@@ -140,7 +152,7 @@ func (st *storage) stage(folder string, r io.Reader, limit int64) (*staged, erro
 	}
 	if err != nil {
 		up.drop()
-		return nil, err
+		return nil, st.orNoRoom(err)
 	}
 	up.sha256 = hex.EncodeToString(hash.Sum(nil))
 	return up, nil
@@ -173,7 +185,7 @@ func (st *storage) place(ctx context.Context, up *staged, folder, name string) (
 	}
 	dir := filepath.Join(st.dir, folder)
 	if err := os.Rename(up.Name(), filepath.Join(dir, name)); err != nil {
-		return false, err
+		return false, st.orNoRoom(err)
 	}
 	if err := syncDir(dir); err != nil {
 		return false, err
