@@ -57,6 +57,7 @@ test: ## vet, staticcheck and all tests, against a PostgreSQL and a Samba of the
 	$(call need,command -v zbarimg && command -v oathtool,zbar-tools oathtool)
 	$(call need,$(has-samba),samba)
 	$(call need,$(has-proxies),nginx-light caddy)
+	$(call need,command -v pgbouncer || ls /usr/sbin/pgbouncer,pgbouncer)
 	$(need-browser)
 	go vet ./...
 	go run $(STATICCHECK) ./...
@@ -98,7 +99,9 @@ CHAOS ?= 100
 
 chaos: ## break what the server stands on while it is written to, and count what is lost
 	$(call need,$(has-postgres),postgresql)
-	CHAOS=$(CHAOS) go test -run '^TestChaos$$' -count=1 -v -timeout 60m .
+	$(call need,$(has-samba),samba)
+	$(call need,command -v nginx || ls /usr/sbin/nginx,nginx-light)
+	CI=1 CHAOS=$(CHAOS) go test -run '^(TestChaos|TestTwoInstances)$$' -count=1 -v -timeout 60m .
 
 # release SOURCE, TARGET, ENVIRONMENT: builds the binaries of a release into a folder.
 define release

@@ -42,21 +42,26 @@ func (s *server) backup(ctx context.Context, out io.Writer, dump func(postgres i
 			return m, errors.New(nasProblem(err, s.cfg.nas))
 		}
 	}
-	conn, err := connectUnhurried(ctx, s.db.Config().ConnConfig)
+	guard, tx, err := openGuard(ctx, s.db.Config().ConnConfig)
 	if err != nil {
 		return m, err
 	}
-	defer closeSoon(conn) // and with it the locks
+	defer closeSoon(guard)
 	var mine bool
-	if err := conn.QueryRow(ctx, `select pg_try_advisory_lock($1)`, int64(backupLock)).Scan(&mine); err != nil {
+	if err := tx.QueryRow(ctx, `select pg_try_advisory_xact_lock($1)`, int64(backupLock)).Scan(&mine); err != nil {
 		return m, err
 	}
 	if !mine {
 		return m, errors.New("another backup of this database is being made; try again when it is done")
 	}
-	if _, err := conn.Exec(ctx, `select pg_advisory_lock($1)`, int64(removalLock)); err != nil {
+	if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock($1)`, int64(removalLock)); err != nil {
 		return m, err
 	}
+	conn, err := pgx.ConnectConfig(ctx, s.db.Config().ConnConfig)
+	if err != nil {
+		return m, err
+	}
+	defer closeSoon(conn)
 	a := &archiveWriter{tar: tar.NewWriter(out), at: s.now().UTC().Truncate(time.Second)}
 	files, m, err := s.backupDatabase(ctx, conn, a, dump)
 	if err != nil {
@@ -76,20 +81,15 @@ func (s *server) backup(ctx context.Context, out io.Writer, dump func(postgres i
 	return m, a.tar.Close()
 }
 
-// connectUnhurried connects without the limits of time that answers have.
-func connectUnhurried(ctx context.Context, pool *pgx.ConnConfig) (*pgx.Conn, error) {
-	c := pool.Copy()
-	c.RuntimeParams["statement_timeout"], c.RuntimeParams["idle_in_transaction_session_timeout"] = "0", "0"
-	return pgx.ConnectConfig(ctx, c)
-}
-
-// closeSoon closes a connection. It lets go of its locks first, since
-// PostgreSQL notices a closed connection a moment later.
+// closeSoon closes a connection. It ends its transaction first, and with it its
+// locks, since PostgreSQL notices a closed connection a moment later.
 func closeSoon(conn *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	_, _ = conn.Exec(ctx, `select pg_advisory_unlock_all()`) // fails only where the connection is broken, and the locks are gone
-	_ = conn.Close(ctx)                                      // a connection that is broken is closed too
+	if conn.PgConn().TxStatus() != 'I' {
+		_, _ = conn.Exec(ctx, `rollback`) // fails only where the connection is broken, and the locks are gone
+	}
+	_ = conn.Close(ctx) // a connection that is broken is closed too
 }
 
 // backupDatabase writes the head and the script, and returns the files that the
@@ -104,7 +104,10 @@ func (s *server) backupDatabase(ctx context.Context, conn *pgx.Conn, a *archiveW
 	for _, mig := range snap.migrations {
 		head.Migrations[mig.version] = mig.checksum
 	}
-	program := dump(snap.postgres)
+	program := ""
+	if !throughPooler(conn.Config()) { // where pg_dump would leave its settings to others
+		program = dump(snap.postgres)
+	}
 	if program == "" {
 		head.Database = "chatter"
 	}
@@ -133,7 +136,7 @@ func (s *server) backupDatabase(ctx context.Context, conn *pgx.Conn, a *archiveW
 
 // backupFile adds a stored file.
 func (s *server) backupFile(ctx context.Context, a *archiveWriter, e ledgerEntry, m *backupManifest) error {
-	f, err := s.storage.open(ctx, e.Folder, e.Name)
+	f, err := s.openStored(ctx, e.Folder, e.Name)
 	if errors.Is(err, fs.ErrNotExist) {
 		m.Missing = append(m.Missing, e.Folder+"/"+e.Name)
 		return nil

@@ -355,6 +355,10 @@ func (s *server) tell(ctx context.Context) error {
 // hearChanges listens to what other instances tell until ctx ends. While the
 // database can't be listened to, answers are kept for a shorter time.
 func (s *server) hearChanges(ctx context.Context) {
+	if throughPooler(s.db.Config().ConnConfig) {
+		s.log.Info("nothing is heard through a pooler; answers are kept for a second only")
+		return
+	}
 	for {
 		err := s.listenToChanges(ctx)
 		s.cache.heard.Store(false)

@@ -1,12 +1,16 @@
 package main
 
 import (
+	"archive/zip"
 	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"image"
+	"image/jpeg"
 	"io"
 	"mime/multipart"
 	"net"
@@ -40,6 +44,7 @@ func TestChaos(t *testing.T) {
 		name   string
 		times  int
 		damage func() (mended time.Time)
+		back   func() bool // what shows that all is well; nil: a comment is taken
 	}{
 		{"the server is killed (SIGKILL)", rounds, func() time.Time {
 			calm(100 * time.Millisecond)
@@ -47,26 +52,26 @@ func TestChaos(t *testing.T) {
 			mended := time.Now()
 			c.start()
 			return mended
-		}},
+		}, nil},
 		{"the server is stopped (SIGTERM)", max(rounds/10, 1), func() time.Time {
 			calm(200 * time.Millisecond)
 			c.kill(syscall.SIGTERM)
 			mended := time.Now()
 			c.start()
 			return mended
-		}},
+		}, nil},
 		{"PostgreSQL is killed (SIGKILL)", min(max(rounds/10, 1), 5), func() time.Time {
 			calm(300 * time.Millisecond)
 			begun := c.postgresBegan()
 			c.signalPostgres(syscall.SIGKILL)
 			wait(t, "PostgreSQL to be back", func() bool { now := c.postgresBegan(); return !now.IsZero() && now != begun })
 			return time.Now()
-		}},
+		}, nil},
 		{"all connections to PostgreSQL are cut", rounds, func() time.Time {
 			calm(50 * time.Millisecond)
 			_, _ = c.db.Exec(t.Context(), `select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid() and backend_type = 'client backend'`)
 			return time.Now()
-		}},
+		}, nil},
 		{"PostgreSQL has no connection left", 3, func() time.Time {
 			var held []net.Conn
 			for range 300 {
@@ -79,13 +84,13 @@ func TestChaos(t *testing.T) {
 				conn.Close()
 			}
 			return time.Now()
-		}},
+		}, nil},
 		{"PostgreSQL stands still (SIGSTOP)", 3, func() time.Time {
 			c.signalPostgres(syscall.SIGSTOP)
 			calm(3 * time.Second)
 			c.signalPostgres(syscall.SIGCONT)
 			return time.Now()
-		}},
+		}, nil},
 		{"2000 connections send a header a byte at a time", 1, func() time.Time {
 			var held []net.Conn
 			for range 2000 {
@@ -104,19 +109,71 @@ func TestChaos(t *testing.T) {
 				conn.Close()
 			}
 			return time.Now()
-		}},
+		}, nil},
+		{"2000 connections read a file a byte at a time", 1, func() time.Time {
+			c.readSlowly(2000, 2*time.Second)
+			return time.Now()
+		}, nil},
+		{"the server is stopped amid uploads and ZIPs", max(rounds/20, 1), func() time.Time {
+			finish := c.transfer(4)
+			c.kill(syscall.SIGTERM)
+			mended := time.Now()
+			c.start()
+			finish()
+			return mended
+		}, nil},
+		{"the NAS is killed (SIGKILL)", min(max(rounds/10, 1), 5), func() time.Time {
+			calm(200 * time.Millisecond)
+			c.smb.stop()
+			calm(2 * time.Second)
+			c.smb.start()
+			return time.Now()
+		}, c.readsNAS},
+		{"the NAS stands still for 8 seconds (SIGSTOP)", 2, func() time.Time {
+			c.smb.freeze()
+			calm(8 * time.Second)
+			c.smb.thaw()
+			return time.Now()
+		}, c.readsNAS},
+		{"the NAS is full", 2, func() time.Time {
+			empty := c.fill(filepath.Join(c.smb.dir, "share"))
+			calm(2 * time.Second)
+			empty()
+			return time.Now()
+		}, c.writesNAS},
+		{"UPLOAD_DIR is full", 2, func() time.Time {
+			empty := c.fill(filepath.Join(c.dir, "uploads"))
+			calm(2 * time.Second)
+			empty()
+			return time.Now()
+		}, c.upload},
+		{"16 pictures of 48 megapixels at once", 1, func() time.Time {
+			c.sendPictures(16)
+			return time.Now()
+		}, nil},
 	} {
+		if strings.HasSuffix(s.name, " is full") && os.Getuid() != 0 {
+			t.Logf("%-50s skipped: only root can make a small disk", s.name)
+			continue
+		}
+		if s.back == nil {
+			s.back = func() bool { return c.comment(c.people[0]) }
+		}
 		c.acknowledged.Store(0)
 		c.refused.Store(0)
 		stop := c.write(6)
 		var slowest time.Duration
 		for range s.times {
 			mended := s.damage()
-			wait(t, "the server to take a comment again", func() bool { return c.comment(c.people[0]) })
+			wait(t, "all to be well again", s.back)
 			slowest = max(slowest, time.Since(mended))
 		}
 		stop()
-		t.Logf("%-50s × %-3d  acknowledged %6d, not %5d, lost %d, served again after at most %s", s.name, s.times, c.acknowledged.Load(), c.refused.Load(), c.lost(), slowest.Round(10*time.Millisecond))
+		t.Logf("%-50s × %-3d  acknowledged %6d, not %5d, lost %d, all well again after at most %s, memory at most %d MB",
+			s.name, s.times, c.acknowledged.Load(), c.refused.Load(), c.lost(), slowest.Round(10*time.Millisecond), c.memory())
+		if slowest > 2*time.Second {
+			t.Errorf("%s: all was well again only after %s", s.name, slowest)
+		}
 	}
 }
 
@@ -132,6 +189,8 @@ type chaos struct {
 	db      *pgxpool.Pool
 	people  []string // tokens
 	project int      // of the first one
+	smb     *samba
+	onNAS   string // address of a file that is nowhere else
 
 	acknowledged, refused atomic.Int64
 	mu                    sync.Mutex
@@ -171,12 +230,14 @@ func startChaos(t *testing.T) *chaos {
 		t.Fatal(err)
 	}
 	t.Cleanup(c.db.Close)
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	c.smb, c.port = newSamba(t), freePort(t)
+	must(t, os.Mkdir(filepath.Join(dir, "uploads"), 0o755))
+	if os.Getuid() == 0 {
+		for path, size := range map[string]string{filepath.Join(c.smb.dir, "share"): "size=512m", filepath.Join(dir, "uploads"): "size=512m"} {
+			must(t, syscall.Mount("tmpfs", path, "tmpfs", 0, size))
+			t.Cleanup(func() { _ = syscall.Unmount(path, syscall.MNT_DETACH) })
+		}
 	}
-	_, c.port, _ = net.SplitHostPort(free.Addr().String())
-	free.Close()
 	c.url = "http://127.0.0.1:" + c.port
 	c.start()
 	t.Cleanup(func() { c.kill(syscall.SIGTERM) })
@@ -192,6 +253,10 @@ func startChaos(t *testing.T) *chaos {
 	var made struct{ ID int }
 	_ = json.Unmarshal(c.must("/api/projects", c.people[0], map[string]any{"title": "Chaos", "description": "Holds the files"}), &made)
 	c.project = made.ID
+	if !c.upload() {
+		t.Fatal("the first file was not taken")
+	}
+	c.onNAS = c.written[0].path
 	return c
 }
 
@@ -205,7 +270,8 @@ func (c *chaos) start() {
 	c.program = exec.Command(filepath.Join(c.dir, "chatter"), "serve")
 	c.program.Dir, c.program.Stderr = c.dir, log
 	c.program.Env = append(os.Environ(), "DATA_DIR="+filepath.Join(c.dir, "data"), "DATABASE_URL="+c.cluster.dsn(), "HOST=127.0.0.1", "PORT="+c.port, "TESTING=true", "NEWCOMER_COMMENTS=0",
-		"MAX_PROJECTS=0", "MAX_UPLOADS=0", "UPLOAD_QUOTA_MB=0")
+		"MAX_PROJECTS=0", "MAX_UPLOADS=0", "UPLOAD_QUOTA_MB=0", "UPLOAD_DIR="+filepath.Join(c.dir, "uploads"), "GOMEMLIMIT=256MiB",
+		"NAS_HOST=127.0.0.1:"+c.smb.port, "NAS_SHARE_NAME=chatter", "NAS_USERNAME="+sambaUser, "NAS_PASSWORD="+sambaPassword)
 	c.program.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	if err := c.program.Start(); err != nil {
 		c.t.Fatal(err)
@@ -380,6 +446,7 @@ func (c *chaos) upload() bool {
 // lost counts what was acknowledged and is not there, or there twice, and fails
 // the test for it.
 func (c *chaos) lost() (lost int) {
+	c.settle()
 	miss := func(format string, args ...any) {
 		lost++
 		c.t.Errorf(format, args...)
@@ -396,6 +463,13 @@ func (c *chaos) lost() (lost int) {
 		if hash := sha256.Sum256(content); err != nil || hex.EncodeToString(hash[:]) != p.hash {
 			miss("%s holds something else, %v", p.path, err)
 		}
+		var name string
+		if err := c.db.QueryRow(c.t.Context(), `select filename from project_file where id = $1`, p.arg).Scan(&name); err == nil {
+			content, err = os.ReadFile(c.smb.path(fileFolder, name))
+		}
+		if hash := sha256.Sum256(content); err != nil || hex.EncodeToString(hash[:]) != p.hash {
+			miss("%s is not the same on the NAS, %v", p.path, err)
+		}
 	}
 	var rows, counted int
 	if err := c.db.QueryRow(c.t.Context(), `select (select count(*) from pageview where url = 'chaos'), (select coalesce(sum(view_count), 0) from page_total where url = 'chaos')`).Scan(&rows, &counted); err != nil {
@@ -406,4 +480,193 @@ func (c *chaos) lost() (lost int) {
 	}
 	c.written = nil
 	return lost
+}
+
+// settle waits until nothing waits for the NAS, and nothing is half written.
+func (c *chaos) settle() {
+	deadline := time.Now().Add(2 * time.Minute)
+	for left := 1; left > 0; time.Sleep(20 * time.Millisecond) {
+		left = 0
+		for _, folder := range storageFolders {
+			entries, err := os.ReadDir(filepath.Join(c.dir, "uploads", folder))
+			if err != nil {
+				c.t.Fatal(err)
+			}
+			for _, e := range entries {
+				if isStoredName(e.Name()) { // the others are of servers that were killed, and are removed after a day
+					left++
+				}
+			}
+		}
+		if time.Now().After(deadline) {
+			c.t.Fatalf("%d files wait for the NAS and it does not get them", left)
+		}
+	}
+}
+
+// readsNAS reads a file that only the NAS has.
+func (c *chaos) readsNAS() bool {
+	_, err := c.send("GET", c.onNAS, c.people[0], nil, "")
+	return err == nil
+}
+
+// writesNAS uploads a file, which has to be on the NAS then.
+func (c *chaos) writesNAS() bool {
+	if !c.upload() {
+		return false
+	}
+	var name string
+	err := c.db.QueryRow(c.t.Context(), `select filename from project_file order by id desc limit 1`).Scan(&name)
+	if err == nil {
+		_, err = os.Stat(c.smb.path(fileFolder, name))
+	}
+	return err == nil
+}
+
+// fill takes all the room that a small disk has, until the returned function is
+// called.
+func (c *chaos) fill(dir string) (empty func()) {
+	path := filepath.Join(dir, "filler")
+	f, err := os.Create(path)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	for err == nil {
+		_, err = f.Write(make([]byte, 64<<10))
+	}
+	f.Close()
+	return func() { os.Remove(path) }
+}
+
+// memory is the most that the server of now has had, in MB.
+func (c *chaos) memory() (mb int) {
+	text, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.program.Process.Pid))
+	_, rest, _ := strings.Cut(string(text), "VmHWM:")
+	_, _ = fmt.Sscan(rest, &mb)
+	return mb >> 10
+}
+
+// readSlowly has so many connections ask for a file and take it a byte at a time.
+func (c *chaos) readSlowly(connections int, howLong time.Duration) {
+	var held []net.Conn
+	for range connections {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(c.url, "http://"))
+		if err != nil {
+			continue
+		}
+		_ = conn.(*net.TCPConn).SetReadBuffer(4096)
+		held = append(held, conn)
+		fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n", c.onNAS, c.people[0])
+	}
+	one := make([]byte, 1)
+	for began := time.Now(); time.Since(began) < howLong; {
+		for _, conn := range held {
+			_ = conn.SetReadDeadline(time.Now().Add(time.Millisecond))
+			_, _ = conn.Read(one)
+		}
+	}
+	for _, conn := range held {
+		conn.Close()
+	}
+}
+
+// transfer begins so many uploads and downloads of ZIPs, and returns when each
+// is half done. finish has them go on: an upload is there as it was sent when it
+// is acknowledged, and a ZIP that comes to its end is whole.
+func (c *chaos) transfer(each int) (finish func()) {
+	var all sync.WaitGroup
+	goOn := make(chan struct{})
+	var half sync.WaitGroup
+	for range each {
+		half.Add(2)
+		all.Go(func() {
+			content := bytes.Repeat([]byte(fmt.Sprintf("line %d\n", chaosNumber.Add(1))), 200_000)
+			body, kind := form().file("file", "slow.txt", content).parts()
+			reader, writer := io.Pipe()
+			go func() {
+				_, _ = writer.Write(body[:len(body)/2])
+				half.Done()
+				<-goOn
+				_, err := writer.Write(body[len(body)/2:])
+				writer.CloseWithError(err)
+			}()
+			r, err := http.NewRequest("POST", fmt.Sprintf("%s/api/projects/%d/files", c.url, c.project), reader)
+			if err != nil {
+				c.t.Error(err)
+				return
+			}
+			r.Header.Set("Content-Type", kind)
+			r.Header.Set("Authorization", "Bearer "+c.people[0])
+			answer, err := chaosClient.Do(r)
+			var made struct{ ID int }
+			if err == nil {
+				defer answer.Body.Close()
+				if err = json.NewDecoder(answer.Body).Decode(&made); err == nil && answer.StatusCode != http.StatusCreated {
+					err = errors.New(answer.Status)
+				}
+			}
+			hash := sha256.Sum256(content)
+			c.keep(promise{sql: `select count(*) from project_file where id = $1`, arg: made.ID,
+				path: fmt.Sprintf("/api/projects/%d/files/%d/download", c.project, made.ID), hash: hex.EncodeToString(hash[:])}, err)
+		})
+		all.Go(func() {
+			r, err := http.NewRequest("GET", fmt.Sprintf("%s/api/projects/%d/download", c.url, c.project), nil)
+			if err != nil {
+				c.t.Error(err)
+				return
+			}
+			r.Header.Set("Authorization", "Bearer "+c.people[0])
+			answer, err := chaosClient.Do(r)
+			half.Done()
+			if err != nil {
+				return
+			}
+			defer answer.Body.Close()
+			<-goOn
+			whole, err := io.ReadAll(answer.Body)
+			if err == nil && answer.StatusCode == http.StatusOK {
+				if _, err := zip.NewReader(bytes.NewReader(whole), int64(len(whole))); err != nil {
+					c.t.Errorf("a ZIP of %d bytes came to its end and is not whole: %v", len(whole), err)
+				}
+			}
+		})
+	}
+	half.Wait()
+	time.AfterFunc(100*time.Millisecond, func() { close(goOn) }) // while the server stops
+	return all.Wait
+}
+
+// sendPictures uploads so many large pictures at once. Each is taken, or refused
+// with the word to come again.
+func (c *chaos) sendPictures(number int) {
+	var picture bytes.Buffer
+	if err := jpeg.Encode(&picture, image.NewYCbCr(image.Rect(0, 0, 8000, 6000), image.YCbCrSubsampleRatio420), nil); err != nil {
+		c.t.Fatal(err)
+	}
+	var all sync.WaitGroup
+	for range number {
+		all.Go(func() {
+			body, kind := form().file("image", "large.jpg", picture.Bytes()).parts()
+			r, err := http.NewRequest("POST", fmt.Sprintf("%s/api/projects/%d/images", c.url, c.project), bytes.NewReader(body))
+			if err != nil {
+				c.t.Error(err)
+				return
+			}
+			r.Header.Set("Content-Type", kind)
+			r.Header.Set("Authorization", "Bearer "+c.people[0])
+			answer, err := http.DefaultClient.Do(r)
+			var made struct{ ID int }
+			if err == nil {
+				defer answer.Body.Close()
+				if err = json.NewDecoder(answer.Body).Decode(&made); err == nil && answer.StatusCode != http.StatusCreated {
+					err = errors.New(answer.Status)
+					if answer.Header.Get("Retry-After") == "" {
+						c.t.Errorf("a large picture was answered %s", answer.Status)
+					}
+				}
+			}
+			c.keep(promise{sql: `select count(*) from project_image where id = $1`, arg: made.ID}, err)
+		})
+	}
+	all.Wait()
 }

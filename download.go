@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"compress/flate"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -141,11 +140,11 @@ func (s *server) archiveEntries(ctx context.Context, d projectDetail, originals 
 	var keys, names []string
 	add := func(key, dir, folder, name, original string, modified time.Time) {
 		e := archiveEntry{original: original, folder: folder, name: name, modified: modified}
-		f, err := s.storage.open(ctx, folder, name)
+		f, err := s.openStored(ctx, folder, name)
 		if err != nil {
 			s.log.Error("a stored file is missing", "folder", folder, "name", name, "error", err)
 			e.missing = true
-			away = away || errors.Is(err, errStorageAway)
+			away = away || isAway(err)
 		} else {
 			f.Close()
 		}
@@ -172,7 +171,7 @@ func (s *server) archiveEntries(ctx context.Context, d projectDetail, originals 
 		if extension := path.Ext(name); imageTypes[extension] != imageTypes[strings.ToLower(path.Ext(original))] {
 			original = strings.TrimSuffix(original, path.Ext(original)) + extension
 		}
-		away = away || errors.Is(err, errStorageAway)
+		away = away || isAway(err)
 		add(i.Filename, "images", imageFolder, name, original, i.UploadedAt)
 	}
 	if away { // all of it is there, but not now
@@ -296,7 +295,7 @@ func (s *server) writeProject(ctx context.Context, archive *zip.Writer, dir stri
 
 // copyStored writes a stored file to a ZIP, compressed unless it is already.
 func (s *server) copyStored(ctx context.Context, archive *zip.Writer, folder, name, as string, modified time.Time) error {
-	f, err := s.storage.open(ctx, folder, name)
+	f, err := s.openStored(ctx, folder, name)
 	if err != nil {
 		return err
 	}

@@ -113,7 +113,7 @@ func (s *server) importFile(ctx context.Context, folder, name, source string) (s
 		return "", "", err
 	}
 	defer up.drop()
-	if err := s.storage.place(ctx, up, folder, name); err != nil {
+	if _, err := s.storage.place(ctx, up, folder, name); err != nil {
 		return "", "", err
 	}
 	if stored, err = s.checksum(ctx, folder, name); err == nil && stored != up.sha256 {

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // work does what the server does beside the requests, until ctx ends.
@@ -94,38 +96,33 @@ func (s *server) upkeep(ctx context.Context) {
 }
 
 // runWhenDue runs a job unless it ran not long ago, or runs just now on
-// another instance: who runs it holds an advisory lock, which goes with the
+// another instance: who runs it holds an advisory lock, in a transaction that
+// does nothing else until it notes that the job is done, and that ends with the
 // connection should the instance die.
 func (s *server) runWhenDue(ctx context.Context, j job) error {
-	conn, err := s.db.Acquire(ctx)
-	if err != nil {
-		return err
-	}
-	defer conn.Release()
-	var mine bool
-	if err := conn.QueryRow(ctx, `select pg_try_advisory_lock(hashtext('chatter job'), hashtext($1))`, j.name).Scan(&mine); err != nil || !mine {
-		return err
-	}
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-		defer cancel()
-		if _, err := conn.Exec(ctx, `select pg_advisory_unlock(hashtext('chatter job'), hashtext($1))`, j.name); err != nil {
-			_ = conn.Conn().Close(ctx) // which lets go of the lock too
+	return pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
+		if err := untimed(ctx, tx); err != nil {
+			return err
 		}
-	}()
-	now := s.now().UTC()
-	var due bool
-	err = conn.QueryRow(ctx, `select coalesce((select ran_at <= $2 from job where name = $1), true)`, j.name, now.Add(-j.every)).Scan(&due)
-	if err == nil && due {
+		now := s.now().UTC()
+		var mine, due bool
+		if err := tx.QueryRow(ctx, `select pg_try_advisory_xact_lock(hashtext('chatter job'), hashtext($1))`, j.name).Scan(&mine); err != nil || !mine {
+			return err
+		}
+		// What ran in the future did so by a clock that was wrong.
+		err := tx.QueryRow(ctx, `select coalesce((select ran_at <= $2 or ran_at > $3 from job where name = $1), true)`, j.name, now.Add(-j.every), now.Add(time.Hour)).Scan(&due)
+		if err != nil || !due {
+			return err
+		}
 		began := time.Now()
 		err = guarded(func() error { return j.run(ctx) })
 		s.meters.job(j.name, time.Since(began), err)
 		s.cache.changed()
 		if err == nil {
-			_, err = conn.Exec(ctx, `insert into job (name, ran_at) values ($1, $2) on conflict (name) do update set ran_at = excluded.ran_at`, j.name, now)
+			_, err = tx.Exec(ctx, `insert into job (name, ran_at) values ($1, $2) on conflict (name) do update set ran_at = excluded.ran_at`, j.name, now)
 		}
-	}
-	return err
+		return err
+	})
 }
 
 // countFailures writes down once a minute, and in the end, how many answers said

@@ -57,6 +57,18 @@ func TestJobsRunOnOneInstance(t *testing.T) {
 	all.Wait()
 	same(t, "runs an hour later", runs.Load(), 2)
 	same(t, "at once", most.Load(), 1)
+	// A clock that was a year ahead for a while does not end upkeep for a year.
+	ahead := int64(365 * 24 * time.Hour)
+	one.clock.Add(ahead)
+	run(one, work)
+	all.Wait()
+	same(t, "runs a year later", runs.Load(), 3)
+	one.clock.Add(-ahead)
+	run(two, work)
+	run(one, work)
+	all.Wait()
+	same(t, "runs when it is that year again", runs.Load(), 4)
+	runs.Store(2)
 	// What fails is due at once.
 	broken := errors.New("broken")
 	failing := job{"failing", time.Hour, func(context.Context) error { runs.Add(1); return broken }}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"net/http"
 	"time"
 
@@ -26,10 +27,42 @@ func (s *server) place(ctx context.Context, up *staged, folder, name string) err
 		folder, name, up.size, up.sha256, s.now().UTC()); err != nil {
 		return err
 	}
-	err := s.storage.place(ctx, up, folder, name)
+	waits, err := s.storage.place(ctx, up, folder, name)
+	if err == nil && waits {
+		noted, cancel := context.WithTimeout(ctx, s.cfg.promptness)
+		defer cancel()
+		_, err = s.db.Exec(noted, `update media_file set waits_in = $3 where folder = $1 and name = $2`, folder, name, s.storage.journal)
+	}
 	if err != nil {
 		s.discard(folder, name)
 	}
+	return err
+}
+
+// openStored opens a stored file, or says that it is still on its way: errOnItsWay,
+// when another instance has yet to bring it to the NAS.
+func (s *server) openStored(ctx context.Context, folder, name string) (*storedFile, error) {
+	f, err := s.storage.open(ctx, folder, name)
+	if s.storage.nas == nil || !errors.Is(err, fs.ErrNotExist) {
+		return f, err
+	}
+	var waits bool
+	if err := s.db.QueryRow(ctx, `select exists (select from media_file where folder = $1 and name = $2 and waits_in <> $3)`, folder, name, s.storage.journal).Scan(&waits); err != nil {
+		return nil, err
+	}
+	f, err = s.storage.open(ctx, folder, name) // it may have come meanwhile
+	if waits && errors.Is(err, fs.ErrNotExist) {
+		err = errOnItsWay
+	}
+	return f, err
+}
+
+// deliver moves a file that waits to the NAS.
+func (s *server) deliver(ctx context.Context, e storedEntry) error {
+	if err := s.storage.move(ctx, e); err != nil {
+		return err
+	}
+	_, err := s.db.Exec(ctx, `update media_file set waits_in = null where folder = $1 and name = $2 and waits_in is not null`, e.folder, e.name)
 	return err
 }
 
@@ -47,11 +80,12 @@ func (s *server) discard(folder string, names ...string) {
 
 // erase removes a file's bytes and its entry, unless a row names it. Nobody can
 // enter it anew meanwhile. While a backup is being made, which may have yet to
-// read the file, the entry stays for the next sweep.
+// read the file, the entry stays for the next sweep; while the bytes wait in
+// another instance's directory, for that one.
 func (s *server) erase(ctx context.Context, folder, name string) error {
 	return pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
-		tag, err := tx.Exec(ctx, `delete from media_file where folder = $1 and name = $2 and state <> 'kept' and pg_try_advisory_xact_lock_shared($3)`,
-			folder, name, int64(removalLock))
+		tag, err := tx.Exec(ctx, `delete from media_file where folder = $1 and name = $2 and state <> 'kept'
+			and coalesce(waits_in, $4) = $4 and pg_try_advisory_xact_lock_shared($3)`, folder, name, int64(removalLock), s.storage.journal)
 		if err == nil && tag.RowsAffected() > 0 {
 			err = s.storage.remove(ctx, folder, name)
 		}
@@ -132,7 +166,7 @@ func (s *server) watchStorage(ctx context.Context) {
 		away = err != nil
 		pause := s.storage.pause
 		if err != nil {
-			pause /= 6 // away, it is looked for more often
+			pause /= 30 // away, it is looked for more often
 		}
 		select {
 		case <-time.After(pause):
@@ -149,14 +183,20 @@ func (s *server) watchStorage(ctx context.Context) {
 func (s *server) catchUp(ctx context.Context) {
 	waiting, err := s.storage.waitingFiles()
 	failed := []error{err}
+	names := []string{}
 	for _, e := range waiting {
-		if err := s.storage.move(ctx, e); err != nil {
+		names = append(names, e.folder+"/"+e.name)
+		if err := s.deliver(ctx, e); err != nil {
 			failed = append(failed, err)
 		}
 		if s.storage.nas.snapshot().down || ctx.Err() != nil {
 			return // which the next look tells
 		}
 	}
+	// What was delivered, and its entry not.
+	_, err = s.db.Exec(ctx, `update media_file set waits_in = null where waits_in = $1 and noted_at < $2 and folder || '/' || name <> all ($3)`,
+		s.storage.journal, s.now().UTC().Add(-unfinished), names)
+	failed = append(failed, err)
 	failed = append(failed, s.clear(ctx, time.Time{}))
 	if err := errors.Join(failed...); err != nil {
 		s.log.Error("the NAS is not up to date and is tried again", "error", err)

@@ -27,6 +27,7 @@ import (
 
 const (
 	sendTimeout = 30 * time.Second   // for one letter
+	mailPoll    = 2 * time.Second    // between two looks where nobody tells of a letter
 	mailLife    = 3 * 24 * time.Hour // after which a letter is given up
 )
 
@@ -141,10 +142,12 @@ func (s *server) deliverMail(ctx context.Context) {
 	}
 	wait := time.Second
 	attend := func() error {
-		// Longer than sending a letter takes, which is within a transaction.
 		cfg := s.db.Config().ConnConfig
-		cfg.RuntimeParams["idle_in_transaction_session_timeout"] = "60000"
 		cfg.RuntimeParams["application_name"] = "chatter mail"
+		patience := time.Minute
+		if throughPooler(cfg) { // and so hears nothing
+			patience = mailPoll
+		}
 		conn, err := pgx.ConnectConfig(ctx, cfg)
 		if err != nil {
 			return err
@@ -154,8 +157,10 @@ func (s *server) deliverMail(ctx context.Context) {
 			defer cancel()
 			_ = conn.Close(ctx) // one that is broken is closed too
 		}()
-		if _, err := conn.Exec(ctx, `listen outbox`); err != nil {
-			return err
+		if !throughPooler(cfg) {
+			if _, err := conn.Exec(ctx, `listen outbox`); err != nil {
+				return err
+			}
 		}
 		for {
 			began := s.now().UTC()
@@ -167,11 +172,11 @@ func (s *server) deliverMail(ctx context.Context) {
 			if err := conn.QueryRow(ctx, `select min(next_attempt_at) from outbox where next_attempt_at > $1 and given_up_at is null`, began).Scan(&next); err != nil {
 				return err
 			}
-			patience := time.Minute
+			rest := patience
 			if next != nil {
-				patience = min(patience, next.Sub(s.now()))
+				rest = min(rest, next.Sub(s.now()))
 			}
-			woken, cancel := context.WithTimeout(ctx, patience)
+			woken, cancel := context.WithTimeout(ctx, rest)
 			_, _ = conn.WaitForNotification(woken) // if it fails otherwise than by time, so does the next pass
 			cancel()
 		}
@@ -224,6 +229,10 @@ func (s *server) sendNext(ctx context.Context, conn *pgx.Conn) (found, sent bool
 			return err
 		}
 		found = true
+		// Sending it takes longer than a transaction may stand still.
+		if _, err := tx.Exec(whole, `set local idle_in_transaction_session_timeout = 60000`); err != nil {
+			return err
+		}
 		failure := fmt.Errorf("not sent within %s (%s): %w", mailLife, cmp.Or(deref(lastError), "never tried"), errFinal)
 		delay := min(time.Minute<<min(attempts, 10), 6*time.Hour)
 		if s.now().Sub(created) < mailLife {

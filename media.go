@@ -439,7 +439,7 @@ func (s *server) serveFile(w http.ResponseWriter, r *http.Request, v viewer, p p
 // §14). Stored bytes never change, so that their name is a strong ETag. What
 // people upload can never act as a page of this server.
 func (s *server) serveStored(w http.ResponseWriter, r *http.Request, folder, name, mediaType, what string) error {
-	f, err := s.storage.open(r.Context(), folder, name)
+	f, err := s.openStored(r.Context(), folder, name)
 	if errors.Is(err, fs.ErrNotExist) {
 		s.log.Error("a stored file is missing", "folder", folder, "name", name)
 		return fail(http.StatusNotFound, "%s not found in storage", what)

@@ -104,7 +104,8 @@ func BenchmarkLocal(b *testing.B) {
 		for b.Loop() {
 			up, err := st.stage(fileFolder, io.NewSectionReader(source, 0, source.size), benchSize)
 			must(b, err)
-			must(b, st.place(b.Context(), up, fileFolder, "a"))
+			_, err = st.place(b.Context(), up, fileFolder, "a")
+			must(b, err)
 			up.drop()
 		}
 	})

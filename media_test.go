@@ -57,7 +57,7 @@ const tinySVG = `<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg" vi
 func (st *site) stored() (n int) {
 	st.t.Helper()
 	err := filepath.WalkDir(st.uploads, func(_ string, d os.DirEntry, err error) error {
-		if err == nil && !d.IsDir() {
+		if err == nil && !d.IsDir() && d.Name() != journalFile {
 			n++
 		}
 		return err

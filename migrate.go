@@ -68,14 +68,15 @@ func loadMigrations(files fs.FS) ([]migration, error) {
 	return all, nil
 }
 
-// migrator brings one database's schema up and down. It holds an advisory
-// lock, so that of several processes one migrates and the others wait.
+// migrator brings one database's schema up and down. While it changes
+// something it holds an advisory lock, so that of several processes one migrates
+// and the others wait.
 type migrator struct {
-	conn       *pgx.Conn
-	migrations []migration
-	applied    map[string]appliedMigration // by version
-	older      bool                        // the tables are the older service's
-	log        *slog.Logger
+	conn, guard *pgx.Conn // the lock is held on guard, once there is one
+	migrations  []migration
+	applied     map[string]appliedMigration // by version
+	older       bool                        // the tables are the older service's
+	log         *slog.Logger
 }
 
 type appliedMigration struct {
@@ -97,15 +98,15 @@ const versionTable = `create table if not exists schema_version (
 );
 `
 
-// openMigrator connects, takes the lock and reads what the database has. It
-// refuses a database that another Chatter has brought further than this one
-// knows, or differently.
+// openMigrator connects and reads what the database has. It refuses a database
+// that another Chatter has brought further than this one knows, or differently.
 func openMigrator(ctx context.Context, databaseURL string, migrations []migration, log *slog.Logger) (*migrator, error) {
 	cfg, err := pgx.ParseConfig(databaseURL)
 	if err != nil {
 		return nil, err
 	}
 	cfg.RuntimeParams["timezone"] = "UTC"
+	cfg.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe // a pooler may be in between
 	cfg.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) {
 		if n.Severity == "NOTICE" && n.Code == "00000" {
 			log.Info("migrating", "progress", n.Message)
@@ -115,7 +116,7 @@ func openMigrator(ctx context.Context, databaseURL string, migrations []migratio
 	if err != nil {
 		return nil, err
 	}
-	m := &migrator{conn: conn, migrations: migrations, applied: map[string]appliedMigration{}, log: log}
+	m := &migrator{conn: conn, migrations: migrations, log: log}
 	if err := m.inspect(ctx); err != nil {
 		m.close()
 		return nil, err
@@ -123,17 +124,58 @@ func openMigrator(ctx context.Context, databaseURL string, migrations []migratio
 	return m, nil
 }
 
-// close lets go of the lock with the connection.
+// close lets go of the lock, too.
 func (m *migrator) close() {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	_ = m.conn.Close(ctx) // a connection that is broken is closed too
+	if m.guard != nil {
+		closeSoon(m.guard)
+	}
+	closeSoon(m.conn)
+}
+
+// lock waits until nobody else migrates, and reads what the database has then.
+func (m *migrator) lock(ctx context.Context) error {
+	if m.guard != nil {
+		return nil
+	}
+	guard, tx, err := openGuard(ctx, m.conn.Config())
+	if err != nil {
+		return err
+	}
+	m.guard = guard
+	if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock($1)`, int64(migrationLock)); err != nil {
+		return err
+	}
+	return m.inspect(ctx)
+}
+
+// openGuard begins a transaction for nothing but the advisory locks that are
+// taken in it, on a connection of its own: a lock of a session would be left to
+// somebody else where a pooler lends connections by the transaction. closeSoon
+// lets go of them.
+func openGuard(ctx context.Context, cfg *pgx.ConnConfig) (*pgx.Conn, pgx.Tx, error) {
+	conn, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		return nil, nil, err
+	}
+	tx, err := conn.Begin(ctx)
+	if err == nil {
+		err = untimed(ctx, tx)
+	}
+	if err != nil {
+		closeSoon(conn)
+		return nil, nil, err
+	}
+	return conn, tx, nil
+}
+
+// untimed lifts the limits of time from a transaction.
+func untimed(ctx context.Context, tx pgx.Tx) error {
+	_, err := tx.Exec(ctx, `set local statement_timeout = 0; set local idle_in_transaction_session_timeout = 0`)
+	return err
 }
 
 func (m *migrator) inspect(ctx context.Context) error {
-	if _, err := m.conn.Exec(ctx, `select pg_advisory_lock($1)`, migrationLock); err != nil {
-		return err
-	}
+	m.applied = map[string]appliedMigration{}
 	var versions, users bool
 	if err := m.conn.QueryRow(ctx, `select to_regclass('schema_version') is not null, to_regclass('"user"') is not null`).Scan(&versions, &users); err != nil {
 		return err
@@ -197,6 +239,12 @@ func (m *migrator) upSQL(mig migration) string {
 // own together with its row in schema_version, so that one that fails leaves
 // nothing behind.
 func (m *migrator) up(ctx context.Context) error {
+	if len(m.pending()) == 0 {
+		return nil
+	}
+	if err := m.lock(ctx); err != nil {
+		return err
+	}
 	for _, mig := range m.pending() {
 		if m.older {
 			m.log.Info("taking over a database of the older service", "migration", mig.name)
@@ -214,6 +262,9 @@ func (m *migrator) up(ctx context.Context) error {
 
 // down takes the last n migrations back.
 func (m *migrator) down(ctx context.Context, n int) error {
+	if err := m.lock(ctx); err != nil {
+		return err
+	}
 	for _, mig := range slices.Backward(m.migrations) {
 		if _, done := m.applied[mig.version]; !done || n == 0 {
 			continue
@@ -231,6 +282,9 @@ func (m *migrator) down(ctx context.Context, n int) error {
 func (m *migrator) run(ctx context.Context, name, sql, record string, args ...any) error {
 	started := time.Now()
 	err := pgx.BeginFunc(ctx, m.conn, func(tx pgx.Tx) error {
+		if err := untimed(ctx, tx); err != nil {
+			return err
+		}
 		// The simple protocol takes a file of many statements.
 		done, err := tx.Conn().PgConn().Exec(ctx, sql).ReadAll()
 		if err != nil {
@@ -376,15 +430,26 @@ func openDatabase(ctx context.Context, databaseURL string, patience time.Duratio
 	params := cfg.ConnConfig.RuntimeParams
 	params["timezone"] = "UTC"
 	params["application_name"] = "chatter"
-	params["statement_timeout"] = "15000"
-	params["idle_in_transaction_session_timeout"] = "30000"
+	if !throughPooler(cfg.ConnConfig) {
+		params["statement_timeout"] = "15000"
+		params["idle_in_transaction_session_timeout"] = "30000"
+	}
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
 	deadline := time.Now().Add(patience)
 	for told := false; ; {
-		err := pool.Ping(ctx)
+		pooler, err := findsPooler(ctx, pool)
+		if pooler && !throughPooler(cfg.ConnConfig) {
+			pool.Close()
+			log.Info("the database is reached through a pooler")
+			suitPooler(cfg.ConnConfig)
+			if pool, err = pgxpool.NewWithConfig(ctx, cfg); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		if err == nil {
 			return pool, nil
 		}
@@ -403,4 +468,37 @@ func openDatabase(ctx context.Context, databaseURL string, patience time.Duratio
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
+}
+
+// A pooler such as PgBouncer can lend a connection to PostgreSQL for a
+// transaction only. Through one, whatever belongs to a session is lost or left
+// to somebody else: settings given at the start, prepared statements, LISTEN,
+// and locks that outlive their transaction.
+
+// findsPooler asks the database something, and reports whether who answers is
+// a pooler: it refuses settings that it does not know, or names another process
+// than the one that does the work.
+func findsPooler(ctx context.Context, pool *pgxpool.Pool) (bool, error) {
+	conn, err := pool.Acquire(ctx)
+	if err != nil {
+		var pgErr *pgconn.PgError
+		return errors.As(err, &pgErr) && pgErr.Code == "08P01" && strings.Contains(pgErr.Message, "startup parameter"), err
+	}
+	defer conn.Release()
+	var pid uint32
+	err = conn.QueryRow(ctx, `select pg_backend_pid()`, pgx.QueryExecModeSimpleProtocol).Scan(&pid)
+	return err == nil && pid != conn.Conn().PgConn().PID(), err
+}
+
+// suitPooler sets what goes through a pooler.
+func suitPooler(c *pgx.ConnConfig) {
+	delete(c.RuntimeParams, "statement_timeout")
+	delete(c.RuntimeParams, "idle_in_transaction_session_timeout")
+	c.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+}
+
+// throughPooler reports whether connections are made to suit a pooler: one was
+// found, or default_query_exec_mode in DATABASE_URL says that there is one.
+func throughPooler(c *pgx.ConnConfig) bool {
+	return c.DefaultQueryExecMode != pgx.QueryExecModeCacheStatement
 }

@@ -29,7 +29,7 @@ func (s *server) moveURL(ctx context.Context, from, to string) (move, error) {
 		if _, err := tx.Exec(ctx, `set local statement_timeout = 0`); err != nil { // a page can have millions of views
 			return err
 		}
-		if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock(hashtextextended('page_alias', 0))`); err != nil {
+		if err := oneMove(ctx, tx); err != nil {
 			return err
 		}
 		var oldLeads, newLeads string
@@ -60,7 +60,12 @@ func (s *server) moveURL(ctx context.Context, from, to string) (move, error) {
 	})
 	if err == nil {
 		// What was written while the move went on, by who did not see the alias yet.
-		err = pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error { return moveRows(ctx, tx, &m) })
+		err = pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
+			if err := oneMove(ctx, tx); err != nil {
+				return err
+			}
+			return moveRows(ctx, tx, &m)
+		})
 	}
 	s.cache.changed()
 	if err != nil {
@@ -69,6 +74,13 @@ func (s *server) moveURL(ctx context.Context, from, to string) (move, error) {
 	m.Message = fmt.Sprintf("%s is %s now; moved with it: %d likes, %d comments, %d views", m.Old, m.New, m.Likes, m.Comments, m.Views)
 	s.log.Info("page moved", "old", m.Old, "new", m.New, "likes", m.Likes, "comments", m.Comments, "views", m.Views)
 	return m, nil
+}
+
+// oneMove lets other moves wait until the transaction ends, so that no two of
+// them wait for each other.
+func oneMove(ctx context.Context, tx pgx.Tx) error {
+	_, err := tx.Exec(ctx, `select pg_advisory_xact_lock(hashtextextended('page_alias', 0))`)
+	return err
 }
 
 // moveRows gives the rows of m.Old to m.New and counts them.
@@ -91,7 +103,7 @@ func moveRows(ctx context.Context, tx pgx.Tx, m *move) error {
 		*count += tag.RowsAffected()
 	}
 	var batch pgx.Batch
-	batch.Queue(`insert into page_count (url) values ($1), ($2) on conflict do nothing`, m.Old, m.New)
+	batch.Queue(`insert into page_count (url) select url from unnest(array[$1, $2]::varchar[]) url order by url on conflict do nothing`, m.Old, m.New)
 	batch.Queue(`select from page_count where url in ($1, $2) order by url for no key update`, m.Old, m.New)
 	batch.Queue(`
 		update page_count p set

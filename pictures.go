@@ -283,7 +283,7 @@ func (s *server) prepared(ctx context.Context, i projectImage) (projectImage, er
 	var made madePicture
 	var names []string
 	err := s.decode(ctx, func() error {
-		f, err := s.storage.open(ctx, imageFolder, i.Filename)
+		f, err := s.openStored(ctx, imageFolder, i.Filename)
 		if err != nil {
 			return err
 		}

@@ -41,7 +41,7 @@ func (s *server) showFilePage(w http.ResponseWriter, r *http.Request, v viewer, 
 	}
 	data := filePage{Project: p, File: f}
 	if f.Readable() {
-		stored, err := s.storage.open(r.Context(), fileFolder, f.Filename)
+		stored, err := s.openStored(r.Context(), fileFolder, f.Filename)
 		if err != nil {
 			return err
 		}

@@ -31,7 +31,12 @@ func verifyBackup(ctx context.Context, cfg config, path string, stdout io.Writer
 			log.Warn("the database that the backup was tried in could not be dropped", "error", err)
 		}
 	}()
-	conn, err := pgx.Connect(ctx, dsn)
+	scratch, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		return err
+	}
+	scratch.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe // a pooler may be in between
+	conn, err := pgx.ConnectConfig(ctx, scratch)
 	if err != nil {
 		return err
 	}
@@ -93,19 +98,30 @@ func scratchDatabase(ctx context.Context, databaseURL string, log *slog.Logger) 
 
 // databaseBeside makes a database on the same server.
 func databaseBeside(ctx context.Context, databaseURL string) (dsn string, drop func() error, err error) {
-	conn, err := pgx.Connect(ctx, databaseURL)
+	cfg, err := pgx.ParseConfig(databaseURL)
 	if err != nil {
 		return "", nil, err
 	}
-	prefix := "chatter_verify_" + shortHash(conn.Config().Database) + "_"
+	cfg.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe // a pooler may be in between
+	guard, tx, err := openGuard(ctx, cfg)
+	if err != nil {
+		return "", nil, err
+	}
+	conn, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		closeSoon(guard)
+		return "", nil, err
+	}
+	prefix := "chatter_verify_" + shortHash(cfg.Database) + "_"
 	defer func() {
 		if err != nil {
 			closeSoon(conn)
+			closeSoon(guard)
 		}
 	}()
 	// Whoever tries a backup holds a lock; so what is there when it is free was left
 	// by somebody who was killed.
-	if _, err := conn.Exec(ctx, `select pg_advisory_lock($1)`, int64(verifyLock)); err != nil {
+	if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock($1)`, int64(verifyLock)); err != nil {
 		return "", nil, err
 	}
 	rows, err := conn.Query(ctx, `select quote_ident(datname) from pg_database where datname ~ $1`, "^"+prefix)
@@ -124,6 +140,7 @@ func databaseBeside(ctx context.Context, databaseURL string) (dsn string, drop f
 		return "", nil, err
 	}
 	return onDatabase(databaseURL, name), func() error {
+		defer closeSoon(guard)
 		defer closeSoon(conn)
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()

@@ -162,7 +162,7 @@ func stem(name string) string { return strings.TrimSuffix(name, path.Ext(name)) 
 
 // copyFile copies one stored file and notes it.
 func (s *server) copyFile(ctx context.Context, c *remixFiles, one fileCopy) (size int64, err error) {
-	f, err := s.storage.open(ctx, one.folder, one.from)
+	f, err := s.openStored(ctx, one.folder, one.from)
 	if err != nil {
 		return 0, err
 	}

@@ -116,7 +116,8 @@ func (to *restoring) place(ctx context.Context, folder, name string, r io.Reader
 		return nil
 	}
 	to.placed = append(to.placed, storedEntry{folder, name, up.size})
-	return to.storage.place(ctx, up, folder, name)
+	_, err = to.storage.place(ctx, up, folder, name)
+	return err
 }
 
 // compareFiles checks that the archive has the files that the rows name.
@@ -147,7 +148,8 @@ func (s *server) restore(ctx context.Context, dsn string, in io.Reader, files ma
 	if err != nil {
 		return to, err
 	}
-	conn, err := connectUnhurried(ctx, cfg)
+	cfg.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe // a pooler may be in between
+	conn, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
 		return to, err
 	}
@@ -161,6 +163,9 @@ func (s *server) restore(ctx context.Context, dsn string, in io.Reader, files ma
 	}
 	err = pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		to.tx = tx
+		if err := untimed(ctx, tx); err != nil {
+			return err
+		}
 		// A server that starts now has to wait.
 		if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock($1)`, int64(migrationLock)); err != nil {
 			return err
@@ -174,7 +179,7 @@ func (s *server) restore(ctx context.Context, dsn string, in io.Reader, files ma
 		return to, nil
 	}
 	// Whether the commit came through is not known when the connection broke.
-	check, checkErr := connectUnhurried(context.WithoutCancel(ctx), cfg)
+	check, checkErr := pgx.ConnectConfig(context.WithoutCancel(ctx), cfg)
 	if checkErr == nil {
 		defer closeSoon(check)
 		checkErr = emptyDatabase(context.WithoutCancel(ctx), check)
@@ -281,6 +286,9 @@ func restoreCommand(ctx context.Context, cfg config, path string, stdout io.Writ
 	migrations, err := loadMigrations(sqlFiles)
 	if err == nil {
 		err = migrate(ctx, dsn, migrations, log)
+	}
+	if err == nil { // whatever waited when the backup was made
+		_, err = db.Exec(ctx, `update media_file set waits_in = null where waits_in is not null`)
 	}
 	if err != nil {
 		return fmt.Errorf("everything was restored as it was then, but: %w", err)

@@ -59,7 +59,9 @@ func openSnapshot(ctx context.Context, conn *pgx.Conn) (*snapshot, error) {
 		return nil, err
 	}
 	snap := &snapshot{tx: tx}
-	err = snap.read(ctx, names)
+	if err = untimed(ctx, tx); err == nil {
+		err = snap.read(ctx, names)
+	}
 	if err != nil {
 		_ = tx.Rollback(ctx)
 		return nil, err

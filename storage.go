@@ -33,9 +33,10 @@ var storageFolders = []string{fileFolder, imageFolder, pictureFolder}
 // directory itself is the journal of what the NAS lacks. Stored bytes never
 // change.
 type storage struct {
-	dir string
-	nas *nas // nil: the directory is all there is
-	log *slog.Logger
+	dir     string
+	nas     *nas   // nil: the directory is all there is
+	journal string // the directory's name in the ledger, where there is a NAS
+	log     *slog.Logger
 
 	waiting chan struct{} // tells the worker that a file had to go to the directory
 	pause   time.Duration // between two looks at a NAS that is well
@@ -63,8 +64,34 @@ func openStorage(cfg config, log *slog.Logger) (*storage, error) {
 	st := &storage{dir: cfg.uploadDir, log: log, waiting: make(chan struct{}, 1), pause: 30 * time.Second}
 	if cfg.nas.host != "" {
 		st.nas = newNAS(cfg.nas)
+		var err error
+		if st.journal, err = journalName(cfg.uploadDir); err != nil {
+			return nil, fmt.Errorf("UPLOAD_DIR can't be written: %w", err)
+		}
 	}
 	return st, nil
+}
+
+// journalFile holds the name of a directory, which it keeps wherever it is
+// mounted: instances that share it know by it that they do.
+const journalFile = ".journal"
+
+func journalName(dir string) (string, error) {
+	path := filepath.Join(dir, journalFile)
+	for {
+		name, err := os.ReadFile(path)
+		if !errors.Is(err, fs.ErrNotExist) {
+			return string(name), err
+		}
+		half := path + "-" + rand.Text()
+		if err := os.WriteFile(half, []byte(rand.Text()), 0o644); err != nil {
+			return "", err
+		}
+		err = os.Link(half, path) // of several that start at once one names it
+		if err = errors.Join(os.Remove(half), syncDir(dir)); err != nil {
+			return "", err
+		}
+	}
 }
 
 var (
@@ -72,7 +99,24 @@ var (
 	// errStorageAway is the answer while the NAS is away and the directory does not
 	// have the file.
 	errStorageAway = &httpError{status: 503, detail: "The file storage does not answer at the moment, please try again in a minute", retryAfter: 30}
+	// errOnItsWay is the answer while a file waits in another instance's directory.
+	errOnItsWay = &httpError{status: 503, detail: "The file is still on its way to the file storage, please try again in a minute", retryAfter: 30}
 )
+
+// errNoRoom is the answer while the disk of UPLOAD_DIR is full.
+var errNoRoom = &httpError{status: 503, detail: "There is no room for uploads at the moment, please try again later", retryAfter: 60}
+
+// orNoRoom turns the error of a full disk into errNoRoom, which it logs.
+func (st *storage) orNoRoom(err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		st.log.Error("UPLOAD_DIR is full", "error", err)
+		return errNoRoom
+	}
+	return err
+}
+
+// isAway reports whether a stored file is there, but not now.
+func isAway(err error) bool { return errors.Is(err, errStorageAway) || errors.Is(err, errOnItsWay) }
 
 // isStoredName reports whether name can stand for a file on every system: what
 // is not of this form was never stored by us or the older service.
@@ -96,7 +140,7 @@ type staged struct {
 func (st *storage) stage(folder string, r io.Reader, limit int64) (*staged, error) {
 	f, err := os.CreateTemp(filepath.Join(st.dir, folder), temporary+"*")
 	if err != nil {
-		return nil, err
+		return nil, st.orNoRoom(err)
 	}
 	up, hash := &staged{File: f}, sha256.New()
 	up.size, err = io.Copy(io.MultiWriter(f, hash), io.LimitReader(r, limit+1))
@@ -108,7 +152,7 @@ func (st *storage) stage(folder string, r io.Reader, limit int64) (*staged, erro
 	}
 	if err != nil {
 		up.drop()
-		return nil, err
+		return nil, st.orNoRoom(err)
 	}
 	up.sha256 = hex.EncodeToString(hash.Sum(nil))
 	return up, nil
@@ -121,19 +165,19 @@ func (up *staged) drop() {
 }
 
 // place makes a staged file durable under folder/name: on the NAS, or in the
-// directory when the NAS fails. After an error it may be in either place, and
-// has to be removed.
-func (st *storage) place(ctx context.Context, up *staged, folder, name string) error {
+// directory when the NAS fails, where it waits for it. After an error it may be
+// in either place, and has to be removed.
+func (st *storage) place(ctx context.Context, up *staged, folder, name string) (waits bool, err error) {
 	if !isStoredName(name) {
-		return fmt.Errorf("%q is no name for a stored file", name)
+		return false, fmt.Errorf("%q is no name for a stored file", name)
 	}
 	if st.nas != nil {
 		err := st.nas.put(ctx, up, folder, name)
 		if err == nil {
-			return nil
+			return false, nil
 		}
 		if err := ctx.Err(); err != nil {
-			return err
+			return false, err
 		}
 		if err != errNASDown {
 			st.log.Warn("the NAS did not take a file, which waits in UPLOAD_DIR", "folder", folder, "name", name, "error", err)
@@ -141,13 +185,13 @@ func (st *storage) place(ctx context.Context, up *staged, folder, name string) e
 	}
 	dir := filepath.Join(st.dir, folder)
 	if err := os.Rename(up.Name(), filepath.Join(dir, name)); err != nil {
-		return err
+		return false, st.orNoRoom(err)
 	}
 	if err := syncDir(dir); err != nil {
-		return err
+		return false, err
 	}
 	st.wake()
-	return nil
+	return st.nas != nil, nil
 }
 
 // wake has the worker look for waiting files soon.

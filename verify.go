@@ -158,7 +158,7 @@ func (s *server) syncNAS(ctx context.Context, back bool, out io.Writer) error {
 	both := slices.DeleteFunc(slices.Clone(here), func(e storedEntry) bool { return !thereToo[key(e)] })
 	fmt.Fprintf(out, "%d files are in UPLOAD_DIR only, %d on the NAS only, %d in both\n", len(onlyHere), len(onlyThere), len(both))
 
-	todo, do, done := append(onlyHere, both...), s.storage.move, "are on the NAS and no longer in UPLOAD_DIR"
+	todo, do, done := append(onlyHere, both...), s.deliver, "are on the NAS and no longer in UPLOAD_DIR"
 	if back {
 		todo, do, done = append(onlyThere, both...), s.fetch, "are in UPLOAD_DIR too"
 	}

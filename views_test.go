@@ -165,6 +165,24 @@ func TestViewsAreCountedWhilePagesMove(t *testing.T) {
 	}
 }
 
+// Two moves that cross take what both need in one order.
+func TestMovesThatCross(t *testing.T) {
+	t.Parallel()
+	st := newSite(t)
+	for range 60 {
+		st.exec(`delete from page_count`)
+		var crossing sync.WaitGroup
+		for _, m := range []move{{Old: "a", New: "b"}, {Old: "b", New: "a"}} {
+			crossing.Go(func() {
+				if err := pgx.BeginFunc(t.Context(), st.db, func(tx pgx.Tx) error { return moveRows(t.Context(), tx, &m) }); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		crossing.Wait()
+	}
+}
+
 // What a page and the one it becomes had is added up, visitors of both once.
 func TestMovedViewsAreMerged(t *testing.T) {
 	t.Parallel()
