@@ -173,6 +173,7 @@ func (s *server) restore(ctx context.Context, dsn string, in io.Reader, files ma
 	if err == nil {
 		return to, nil
 	}
+	err = whyGivenUp(ctx, err)
 	// Whether the commit came through is not known when the connection broke.
 	check, checkErr := connectUnhurried(context.WithoutCancel(ctx), cfg)
 	if checkErr == nil {
