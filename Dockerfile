@@ -9,12 +9,14 @@ RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath \
       -ldflags="-s -w -X main.releaseVersion=$VERSION -X main.releaseRevision=$REVISION" -o /out/chatter . \
  && mkdir -p /out/data /out/tmp && chmod 1777 /out/tmp
 
-# The program is all there is: no shell, no other program, nothing that is written to but /data. What it needs of a
-# system beside itself are the certificates to trust; the time zones for TZ are in the binary.
+# The program is all there is: no shell, no other program, nothing that is written to but /data, and /backup for who
+# sets BACKUP_DIR. What it needs of a system beside itself are the certificates to trust; the time zones for TZ are in
+# the binary.
 FROM scratch
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/
 COPY --from=build /out/chatter /chatter
 COPY --from=build --chown=1000:1000 /out/data /data
+COPY --from=build --chown=1000:1000 /out/data /backup
 COPY --from=build /out/tmp /tmp
 USER 1000:1000
 WORKDIR /

@@ -7,7 +7,7 @@ REVISION ?= $(shell git rev-parse HEAD 2>/dev/null)
 URL ?= http://localhost:8000
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test browser-test screenshots cover build bench-takeover bench load chaos release vulncheck image image-test clean
+.PHONY: help run demo test browser-test screenshots cover build bench-takeover bench load chaos release vulncheck image image-test up down logs backup restore clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -134,6 +134,29 @@ image-test: ## build the image for amd64 and arm64 without Docker, and try it (n
 	$(call need,$(has-postgres),postgresql)
 	$(call need,command -v buildah && command -v busybox,buildah busybox-static)
 	IMAGE=1 go test -run '^TestImage$$' -count=1 -v -timeout 30m .
+
+# The containers read the settings from .env; COMPOSE_PROFILES, there or here, says what is started beside Chatter.
+up: ## start compose.yaml in the background (COMPOSE_PROFILES=postgres,nginx,samba)
+	VERSION=$(VERSION) REVISION=$(REVISION) docker compose up --detach --build --wait
+
+down: ## stop and remove the containers; the data stays in its volumes
+	docker compose --profile '*' down
+
+logs: ## follow the containers' logs
+	docker compose --profile '*' logs --follow --tail=100
+
+# in-compose: whether compose.yaml is in use on this machine.
+in-compose = test -n "$$(docker compose --profile '*' ps --all --quiet 2>/dev/null)"
+FILE ?=
+
+backup: ## back up into FILE=…, of the containers, or else of the server on this machine
+	@file='$(FILE)'; file=$${file:-chatter-$$(date -u +%Y%m%dT%H%M%SZ).tar}; \
+	if $(in-compose); then umask 077; docker compose exec -T chatter /chatter backup - >"$$file.part" && mv "$$file.part" "$$file" || { rm -f "$$file.part"; exit 1; }; \
+	else ./chatter backup "$$file"; fi
+
+restore: ## bring FILE=… back into an empty database and storage, in the containers or else on this machine
+	@test -n '$(FILE)' || { echo "Say which backup: make restore FILE=chatter.tar" >&2; exit 1; }
+	@if $(in-compose); then docker compose run --rm -T chatter restore - <'$(FILE)'; else ./chatter restore '$(FILE)'; fi
 
 clean: ## remove what was built; the data stays
 	rm -rf chatter coverage.out dist

@@ -37,6 +37,7 @@ func (s *server) keyMark() string { return hex.EncodeToString(s.keyFor("backup")
 // moment, while others go on reading and writing. dump finds pg_dump for a
 // major version of PostgreSQL; it answers empty where there is none.
 func (s *server) backup(ctx context.Context, out io.Writer, dump func(postgres int) string) (m backupManifest, err error) {
+	defer func() { err = whyGivenUp(ctx, err) }()
 	if n := s.storage.nas; n != nil {
 		if err := n.probe(ctx); err != nil {
 			return m, errors.New(nasProblem(err, s.cfg.nas))
@@ -79,6 +80,14 @@ func (s *server) backup(ctx context.Context, out io.Writer, dump func(postgres i
 		return m, err
 	}
 	return m, a.tar.Close()
+}
+
+// whyGivenUp is err, or where somebody has stopped what failed, that.
+func whyGivenUp(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
 }
 
 // closeSoon closes a connection. It ends its transaction first, and with it its

@@ -482,11 +482,37 @@ func TestRestoreIsGivenUp(t *testing.T) {
 		t.Fatal(err)
 	}
 	for part := 1; part < 5; part++ {
-		ctx, cancel := context.WithCancel(t.Context())
-		_, err = s.restore(ctx, dsn, &slowReader{bytes.NewReader(whole), len(whole) * part / 5, cancel}, nil)
-		same(t, "given up", err != nil, true)
-		cancel()
+		ctx, cancel := context.WithCancelCause(t.Context())
+		stop := func() { cancel(errGivenUp) }
+		_, err = s.restore(ctx, dsn, &slowReader{bytes.NewReader(whole), len(whole) * part / 5, stop}, nil)
+		same(t, "given up", err, errGivenUp)
 		untouched(t, dsn, dir)
+	}
+}
+
+// errGivenUp stands for a signal.
+var errGivenUp = errors.New("interrupt signal received")
+
+// Ctrl-C ends a backup with nothing left of it, and the next one can be made.
+func TestBackupIsGivenUp(t *testing.T) {
+	t.Parallel()
+	for name, dump := range dumps(t) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			st, _ := filled(t)
+			dir := t.TempDir()
+			ctx, cancel := context.WithCancelCause(t.Context())
+			_, _, err := st.backupTo(ctx, dir, 0, func(postgres int) string { cancel(errGivenUp); return dump(postgres) })
+			same(t, "given up", err, errGivenUp)
+			left, err := os.ReadDir(dir)
+			same(t, "left", err == nil && len(left) == 0, true)
+
+			file := st.backupFile(dump)
+			ctx, cancel = context.WithCancelCause(t.Context())
+			cancel(errGivenUp)
+			err = verifyBackup(ctx, st.cfg, file, io.Discard, quiet)
+			same(t, "not tried", err, errGivenUp)
+		})
 	}
 }
 

@@ -29,6 +29,7 @@ type samba struct {
 	t       testing.TB
 	dir     string
 	port    string
+	user    string // whom it runs as
 	program string
 	process *exec.Cmd
 	limit   string // of the size of a file, in 512 bytes
@@ -42,47 +43,11 @@ const (
 )
 
 // newSamba starts a Samba whose share is called chatter; extra are lines of its
-// [global] section. Without Samba the test is skipped, and fails in CI.
+// [global] section.
 func newSamba(t testing.TB, extra ...string) *samba {
 	t.Helper()
-	program := ""
-	for _, name := range []string{"smbd", "/usr/sbin/smbd"} {
-		if path, err := exec.LookPath(name); err == nil {
-			program = path
-		}
-	}
-	tool, err := exec.LookPath("smbpasswd")
-	if program == "" || err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("there is no smbd; install samba")
-		}
-		t.Skip("there is no smbd; install samba")
-	}
-	dir, err := os.MkdirTemp("", "chatter-smb-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	for _, name := range []string{"private", "lock", "state", "cache", "run", "ncalrpc", "log", "share"} {
-		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := errors.Join(os.Chmod(filepath.Join(dir, "private"), 0o700), os.Chmod(dir, 0o755)); err != nil {
-		t.Fatal(err)
-	}
-	me, err := user.Current()
-	if err != nil {
-		t.Fatal(err)
-	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(listener.Addr().String())
-	listener.Close()
-	s := &samba{t: t, dir: dir, port: port, program: program, limit: "unlimited"}
-	conf := strings.NewReplacer("DIR", dir, "PORT", port, "USER", sambaUser, "ME", me.Username, "EXTRA", strings.Join(extra, "\n")).Replace(`[global]
+	s := prepareSamba(t)
+	conf := strings.NewReplacer("DIR", s.dir, "PORT", s.port, "USER", sambaUser, "ME", s.user, "EXTRA", strings.Join(extra, "\n")).Replace(`[global]
 server role = standalone server
 workgroup = TEST
 netbios name = CHATTERTEST
@@ -115,10 +80,10 @@ path = DIR/share
 read only = yes
 valid users = USER
 `)
-	if err := os.WriteFile(filepath.Join(dir, "smb.conf"), []byte(conf), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(s.dir, "smb.conf"), []byte(conf), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	add := exec.Command(tool, "-c", filepath.Join(dir, "smb.conf"), "-s", "-a", sambaUser)
+	add := exec.Command("smbpasswd", "-c", filepath.Join(s.dir, "smb.conf"), "-s", "-a", sambaUser)
 	add.Stdin = strings.NewReader(sambaPassword + "\n" + sambaPassword + "\n")
 	if out, err := add.CombinedOutput(); err != nil {
 		t.Fatalf("smbpasswd: %v: %s", err, out)
@@ -126,6 +91,49 @@ valid users = USER
 	s.start()
 	t.Cleanup(s.stop)
 	return s
+}
+
+// prepareSamba makes the folders of a Samba that is still to be configured.
+// Without Samba the test is skipped, and fails in CI.
+func prepareSamba(t testing.TB) *samba {
+	t.Helper()
+	program := ""
+	for _, name := range []string{"smbd", "/usr/sbin/smbd"} {
+		if path, err := exec.LookPath(name); err == nil {
+			program = path
+		}
+	}
+	_, err := exec.LookPath("smbpasswd")
+	if program == "" || err != nil {
+		if os.Getenv("CI") != "" {
+			t.Fatal("there is no smbd; install samba")
+		}
+		t.Skip("there is no smbd; install samba")
+	}
+	dir, err := os.MkdirTemp("", "chatter-smb-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	for _, name := range []string{"private", "lock", "state", "cache", "run", "ncalrpc", "log", "share"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(os.Chmod(filepath.Join(dir, "private"), 0o700), os.Chmod(dir, 0o755)); err != nil {
+		t.Fatal(err)
+	}
+	me, err := user.Current()
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(listener.Addr().String())
+	listener.Close()
+	return &samba{t: t, dir: dir, port: port, user: me.Username, program: program, limit: "unlimited"}
 }
 
 // start starts it and waits until it answers.

@@ -15,7 +15,8 @@ import (
 
 // verifyBackup restores a backup into a database that is made for it and dropped
 // again, and compares each table's rows by number and checksum.
-func verifyBackup(ctx context.Context, cfg config, path string, stdout io.Writer, log *slog.Logger) error {
+func verifyBackup(ctx context.Context, cfg config, path string, stdout io.Writer, log *slog.Logger) (err error) {
+	defer func() { err = whyGivenUp(ctx, err) }()
 	began := time.Now()
 	f, err := openArchive(path)
 	if err != nil {

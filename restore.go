@@ -178,6 +178,7 @@ func (s *server) restore(ctx context.Context, dsn string, in io.Reader, files ma
 	if err == nil {
 		return to, nil
 	}
+	err = whyGivenUp(ctx, err)
 	// Whether the commit came through is not known when the connection broke.
 	check, checkErr := pgx.ConnectConfig(context.WithoutCancel(ctx), cfg)
 	if checkErr == nil {
