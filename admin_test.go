@@ -335,6 +335,18 @@ func TestAdminProjects(t *testing.T) {
 	same(t, "history", st.count(`select count(*) from accountlog where action in ('project_featured', 'project_unfeatured', 'project_unpublished') and field_changed = $1 and changed_by = $2 and user_id = $3`,
 		projectField(id), st.idOf("root"), st.idOf("alice")), 4)
 	root.submit("/admin/projects/999/feature", nil).want(http.StatusNotFound)
+
+	// The same over the API.
+	api := "/api" + page
+	root.post(api+"/feature", nil).want(http.StatusOK).shows(`"message":"The project is on the front page"`)
+	same(t, "featured", st.count(`select count(*) from project where featured_at is not null`), 1)
+	root.post(api+"/unfeature", nil).want(http.StatusOK)
+	root.post(api+"/unpublish", nil).detail(http.StatusUnprocessableEntity, "Note is required")
+	root.post(api+"/unpublish", map[string]any{"note": "It still burns."}).want(http.StatusOK).shows("alice is told why")
+	root.post(api+"/feature", nil).detail(http.StatusBadRequest, "Only a published project")
+	alice.page(fmt.Sprintf("/projects/%d/edit", id)).shows("It still burns.")
+	alice.post(api+"/unpublish", map[string]any{"note": "x"}).want(http.StatusForbidden)
+	root.post("/api/admin/projects/999/feature", nil).want(http.StatusNotFound)
 	root.submit(page+"/explode", nil).want(http.StatusNotFound)
 }
 

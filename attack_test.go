@@ -28,7 +28,7 @@ func TestHostileTextOnAccountPages(t *testing.T) {
 	st.exec(`insert into job (name, ran_at) values ($1, now())`, x)
 	q := url.QueryEscape(x)
 	for _, path := range []string{"/admin", "/admin/users", "/admin/users?q=" + q, fmt.Sprintf("/admin/users/%d?list=%s", 2, q), "/admin/projects", "/admin/projects?q=" + q, fmt.Sprintf("/admin/projects/%d?list=%s", id, q),
-		"/admin/moderation", "/admin/moves", "/admin/moves?old=" + q + "&new=" + q, "/admin/log", "/admin/log?q=" + q, "/admin/system", "/admin/storage", "/admin/views"} {
+		"/admin/moderation", "/admin/moves", "/admin/moves?old=" + q + "&new=" + q, "/admin/log", "/admin/log?q=" + q, "/admin/system", "/admin/storage", "/admin/views", "/admin/pages", "/admin/pages?q=" + q} {
 		root.page(path).want(http.StatusOK).hides("<script>alert", "<img src=x")
 	}
 	for _, path := range []string{"/login?return_to=/" + q, "/register?return_to=/" + q, "/forgot-password?return_to=/" + q, "/reset-password?token=" + q, "/verify-email?token=" + q, "/unlock?token=" + q, "/unsubscribe?token=" + q} {

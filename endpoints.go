@@ -250,6 +250,10 @@ func operations() []operation {
 		{pattern: "POST /api/admin/urls/move", tag: "Administration", summary: "Move what belongs to a renamed page", body: []param{{name: "old", kind: "string", required: true, max: maxURL, example: "old.html"}, {name: "new", kind: "string", required: true, max: maxURL, example: "new.html"}}, out: move{},
 			also: map[int]string{400: "The two are the same page."}},
 		{pattern: "GET /api/admin/views", tag: "Administration", summary: "Page views per day, page, referrer and bot", query: []param{choiceParam("days", "30", "90", "365").usually("30"), numberParam("limit", 1, maxTraffic, 100).usually(100)}, out: traffic{}},
+		{pattern: "POST /api/admin/projects/{id}/feature", tag: "Administration", summary: "Put a project on the front page", out: message{}, also: map[int]string{400: "It is a draft."}},
+		{pattern: "POST /api/admin/projects/{id}/unfeature", tag: "Administration", summary: "Take a project from the front page", out: message{}},
+		{pattern: "POST /api/admin/projects/{id}/unpublish", tag: "Administration", summary: "Take a project off the site", about: "It is a draft again, which its author can mend and publish. The author is told why by e-mail, and on the draft.",
+			body: []param{textParam("note", 1, 2000, "The battery gets hot: please add a fuse.")}, out: message{}, also: map[int]string{400: "It is a draft already."}},
 		{pattern: "POST /api/admin/log-level", tag: "Administration", summary: "Change the level of the log for a while", body: []param{choiceParam("level", "debug", "info", "warn", "error").needed(), numberParam("minutes", 0, 24*60, 15).usually(15).saying("0 takes it back")}, out: logLevelAnswer{}},
 
 		{pattern: "GET /embed.js", tag: "Operation", summary: "The script for other sites' pages", media: "text/javascript", cached: true},

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -136,18 +137,9 @@ func (s *server) sendProjectAct(w http.ResponseWriter, r *http.Request, v viewer
 	if err != nil {
 		return err
 	}
-	id, err := pathID(r, "id")
-	if err != nil {
-		return err
-	}
-	act := r.PathValue("act")
-	var said string
-	err = pgx.BeginFunc(r.Context(), s.db, func(tx pgx.Tx) (err error) {
-		said, err = s.actOnProject(r, tx, v, id, act, in)
-		return err
-	})
+	said, err := s.doToProject(r, v, in, r.PathValue("act"))
 	if err == nil {
-		back := fmt.Sprintf("/admin/projects/%d", id)
+		back := "/admin/projects/" + r.PathValue("id")
 		if list := listBehind(r); list != "" {
 			back += "?list=" + url.QueryEscape(list)
 		}
@@ -158,6 +150,38 @@ func (s *server) sendProjectAct(w http.ResponseWriter, r *http.Request, v viewer
 		return err
 	}
 	return s.renderAdminProject(w, r, v, status, form)
+}
+
+// projectAct makes an endpoint of an act.
+func (s *server) projectAct(act string) withViewer {
+	return func(w http.ResponseWriter, r *http.Request, v viewer) error {
+		in := &input{where: "body"}
+		if r.ContentLength != 0 {
+			var err error
+			if in, err = readInput(w, r); err != nil {
+				return err
+			}
+		}
+		said, err := s.doToProject(r, v, in, act)
+		if err != nil {
+			return err
+		}
+		return writeJSON(w, http.StatusOK, message{strings.TrimSuffix(said, ".")})
+	}
+}
+
+// doToProject does an act of v to the project with the id in the path, and says
+// what was done.
+func (s *server) doToProject(r *http.Request, v viewer, in *input, act string) (said string, err error) {
+	id, err := pathID(r, "id")
+	if err != nil {
+		return "", err
+	}
+	err = pgx.BeginFunc(r.Context(), s.db, func(tx pgx.Tx) (err error) {
+		said, err = s.actOnProject(r, tx, v, id, act, in)
+		return err
+	})
+	return said, err
 }
 
 // actOnProject does an act of v to a project and says what was done.

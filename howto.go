@@ -54,7 +54,7 @@ func (p projectPage) HowTo() *howTo {
 	h := &howTo{
 		Context: "https://schema.org", Type: "HowTo", Name: p.Title, Description: excerpt(p.Description), URL: p.URL,
 		Author: thing{"Person", p.AuthorUsername, 0}, DatePublished: p.CreatedAt.Format(time.DateOnly), DateModified: p.UpdatedAt.Format(time.RFC3339),
-		Keywords: strings.Join(p.TagNames, ", "), License: p.LicenseURL(), TotalTime: isoDuration(deref(p.EstimatedTime)), EstimatedCost: p.Total,
+		Keywords: strings.Join(p.TagNames, ", "), License: p.Terms().URL, TotalTime: isoDuration(deref(p.EstimatedTime)), EstimatedCost: p.Total,
 	}
 	if p.Origin != nil {
 		h.IsBasedOn = p.OriginPage()

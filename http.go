@@ -159,6 +159,9 @@ func (s *server) answerError(w http.ResponseWriter, r *http.Request, err error) 
 		} else if page := s.pageAsked(r); page != "" {
 			target += "&return_to=" + url.QueryEscape(page)
 		}
+		if strings.HasPrefix(r.Header.Get("Content-Type"), "multipart/form-data") {
+			target += "&upload=lost"
+		}
 		http.Redirect(w, r, target, http.StatusSeeOther)
 		return
 	}
@@ -176,8 +179,13 @@ func (s *server) answerError(w http.ResponseWriter, r *http.Request, err error) 
 		w.Header().Del(name)
 	}
 	w.Header().Set("Cache-Control", "no-store")
-	if info.page {
-		_ = s.render(w, r, public.status, "error", info.viewer, http.StatusText(public.status), errorPage{public.status, public.detail}) // which logs
+	// Who follows a link to a file sees a page where there is none to be had.
+	if reads := r.Method == http.MethodGet || r.Method == http.MethodHead; info.page || reads && acceptsHTML(r) {
+		data := errorPage{Status: public.status, Detail: public.detail, StorageAway: public == errStorageAway, Reads: reads}
+		if from, err := url.Parse(r.Referer()); err == nil && from.Host == r.Host && from.RequestURI() != r.URL.RequestURI() {
+			data.From = s.returnTo(from.RequestURI())
+		}
+		_ = s.render(w, r, public.status, "error", info.viewer, data.Heading(), data) // which logs
 		return
 	}
 	body := errorAnswer{public.detail, public.code, public.faults}
@@ -186,10 +194,44 @@ func (s *server) answerError(w http.ResponseWriter, r *http.Request, err error) 
 	}
 }
 
+// errorPage is the data of error.html.
 type errorPage struct {
-	Status int
-	Detail string
+	Status      int
+	Detail      string
+	StorageAway bool   // the files are what does not answer
+	Reads       bool   // nothing was sent: to load it again is to try again
+	From        string // the page with the link or form; may be empty
 }
+
+// Heading says in a few words what the matter is.
+func (p errorPage) Heading() string {
+	switch {
+	case p.StorageAway:
+		return "The files are away for a moment"
+	case p.Status == http.StatusUnauthorized:
+		return "Please sign in"
+	case p.Status == http.StatusForbidden:
+		return "This is not open to you"
+	case p.Status == http.StatusNotFound:
+		return "There is nothing here"
+	case p.Status == http.StatusMethodNotAllowed:
+		return "That does not work here"
+	case p.Status == http.StatusRequestEntityTooLarge:
+		return "That is too large"
+	case p.Status == http.StatusUnprocessableEntity:
+		return "This address has a mistake in it"
+	case p.Status == http.StatusTooManyRequests:
+		return "A little slower, please"
+	case p.Status == http.StatusServiceUnavailable:
+		return "Back in a moment"
+	case p.Status >= 500:
+		return "Something broke on our side"
+	}
+	return "That did not work"
+}
+
+// Passes reports whether it may work when it is tried again.
+func (p errorPage) Passes() bool { return p.Status == http.StatusTooManyRequests || p.Status >= 500 }
 
 func acceptsHTML(r *http.Request) bool {
 	return strings.Contains(r.Header.Get("Accept"), "text/html")

@@ -37,6 +37,13 @@ func TestFormsOutliveTheSession(t *testing.T) {
 		same(t, "sent on to", again.header.Get("Location"), "/projects/new")
 		alice.page("/kept").shows("Nothing waits here")
 	}
+	// A file is not kept, which is said.
+	st.exec(`delete from session where user_id = $1`, st.idOf("alice"))
+	lost := alice.do(http.MethodPost, "/account/picture", form().file("image", "a.png", picture(t, "png", 8, 8)), "Accept", "text/html", "Origin", st.url, "Referer", st.url+"/account/profile").redirects("/login")
+	same(t, "an upload", lost, "/login?error=session_expired&return_to=%2Faccount%2Fprofile&upload=lost")
+	alice.page(lost).shows("has not been stored: choose it again")
+	alice.signIn()
+
 	same(t, "nothing readable is stored", st.count(`select count(*) from kept_form`), 0)
 
 	// Whose session it was is known: nobody else who signs in there sees it.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"net/http"
 	"strings"
 )
@@ -12,6 +13,14 @@ type license struct {
 	URL         string `json:"url"`         // of its text; empty where there is none
 	Derivatives bool   `json:"derivatives"` // whether changed versions may be shared
 	ShareAlike  bool   `json:"share_alike"` // only under the same licence
+}
+
+// Short is what people who know the licence call it, such as "CC BY-SA 4.0".
+func (l license) Short() string {
+	if strings.HasPrefix(l.ID, "LicenseRef-") {
+		return cmp.Or(l.Name, l.ID)
+	}
+	return strings.NewReplacer("CC-", "CC ", "-1.0", " 1.0", "-2.0", " 2.0", "-4.0", " 4.0").Replace(l.ID)
 }
 
 // licenses are those that a project can have: for texts and pictures, for

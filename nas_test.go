@@ -296,6 +296,11 @@ func TestANASThatGoesAway(t *testing.T) {
 	a := alice.get(before).detail(http.StatusServiceUnavailable, "The file storage does not answer at the moment")
 	same(t, "retry", a.header.Get("Retry-After"), "30")
 	alice.get(fmt.Sprintf("/api/projects/%d/download", id)).detail(http.StatusServiceUnavailable, "The file storage does not answer")
+	// Who follows the links reads what is going on, and how to go on.
+	project := alice.page(fmt.Sprintf("/projects/%d", id)).redirects("/p/")
+	alice.do(http.MethodGet, before, nil, "Accept", "text/html", "Referer", st.url+project).want(http.StatusServiceUnavailable).
+		shows("The files are away for a moment", "Nothing is lost", fmt.Sprintf(`href="%s">Try again`, before), fmt.Sprintf(`href="%s">Back to where you were`, project)).hides("NAS", "go back")
+	alice.page(fmt.Sprintf("/api/projects/%d/download", id)).want(http.StatusServiceUnavailable).shows("The files are away for a moment").hides("Back to where")
 	alice.delete(fmt.Sprintf("%s/%d", files, doomedID)).want(http.StatusNoContent)
 	alice.get(doomed).detail(http.StatusNotFound, "File not found")
 	same(t, "not yet", len(smb.files()), 2)

@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -94,6 +93,8 @@ func (s *server) addPages(page, slowPage func(pattern string, rt route)) {
 	page("GET    /admin/users/{id}", s.admin(s.showUserPage))
 	page("GET    /admin/views", s.admin(s.showTrafficPage))
 	page("GET    /admin/views.csv", s.admin(s.sendTraffic))
+	page("GET    /admin/pages", s.admin(showList(s, s.pageList(), nil)))
+	page("GET    /admin/pages.csv", s.admin(sendList(s, s.pageList())))
 	page("POST   /admin/users/{id}/{action}", s.admin(s.sendUserAction("")))
 	page("POST   /admin/force-password-reset/{id}", s.admin(s.sendUserAction("force-reset")))
 	page("POST   /admin/generate-reset-code/{id}", s.admin(s.sendUserAction("reset-code")))
@@ -322,14 +323,11 @@ func (p projectPage) Cover() *projectImage {
 // OriginPage is the address of the project that this is a remix of, if it has one.
 func (p projectPage) OriginPage() string { return p.Origin.Page(p.PublicURL) }
 
-// LicenseName and LicenseURL are of the project's licence.
-func (p projectPage) LicenseName() string {
+// Terms is the licence of the project; one that is not known here has an id alone.
+func (p projectPage) Terms() license {
 	l, _ := licenseOf(p.License)
-	return cmp.Or(l.Name, deref(p.License))
-}
-func (p projectPage) LicenseURL() string {
-	l, _ := licenseOf(p.License)
-	return l.URL
+	l.ID = deref(p.License)
+	return l
 }
 
 // Tools and Materials are the two kinds of things that building needs.

@@ -475,3 +475,28 @@ func TestRefusedCommentIsInSight(t *testing.T) {
 	a := alice.submit("/thread/comment", url.Values{"url": {"a"}, "content": {"see https://example.com"}}).want(http.StatusBadRequest)
 	a.shows("Comments cannot contain URLs", "see https://example.com</textarea>", "autofocus")
 }
+
+// What goes wrong is said in words, with a way on.
+func TestErrorPages(t *testing.T) {
+	t.Parallel()
+	st := newSite(t, func(c *config) { c.testing = false })
+	ada, guest := st.member("ada"), st.visitor()
+	editor := ada.newDraft("Lamp")
+	guest.page(strings.TrimSuffix(editor, "/edit")).want(http.StatusForbidden).shows("<title>This is not open to you – Test Site</title>", `>Sign in</a>`)
+	guest.page("/projects?page=0").want(http.StatusUnprocessableEntity).shows("This address has a mistake in it")
+	ada.submit("/thread/comment", url.Values{"url": {"a"}, "content": {strings.Repeat("x", 3<<20)}}).want(http.StatusRequestEntityTooLarge).shows("That is too large", "Go back to your form", "at most")
+	// Links of the API are followed too; programs get JSON.
+	guest.page("/api/projects/999/download").want(http.StatusNotFound).shows("There is nothing here", "Project not found")
+	guest.get("/api/projects/999/download").detail(http.StatusNotFound, "Project not found")
+	var slow *answer
+	for range 10 {
+		if slow = guest.submit("/login", credentials("nobody", "Wrong-Pass-1")); slow.status == http.StatusTooManyRequests {
+			break
+		}
+	}
+	slow.want(http.StatusTooManyRequests).shows("try again in")
+	st.exec(`alter table project rename to gone`)
+	guest.page("/").want(http.StatusInternalServerError).shows("Something broke on our side", `href="/">Try again`).hides("relation", "Go back to your form")
+	ada.submit("/projects/new", url.Values{"title": {"Lamp"}, "description": {"It glows"}}).want(http.StatusInternalServerError).shows("Go back to your form", "send it again").hides("Try again")
+	st.exec(`alter table gone rename to project`)
+}

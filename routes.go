@@ -244,6 +244,9 @@ func (s *server) routes() (mux *http.ServeMux, list map[string]route) {
 	api("GET    /analytics/most-viewed", public(s.mostViewed))
 	api("POST   /analytics/refresh-page-view-counts", s.admin(s.refreshed))
 	api("GET    /api/admin/views", s.admin(s.showTraffic))
+	api("POST   /api/admin/projects/{id}/feature", s.admin(s.projectAct("feature")))
+	api("POST   /api/admin/projects/{id}/unfeature", s.admin(s.projectAct("unfeature")))
+	api("POST   /api/admin/projects/{id}/unpublish", s.admin(s.projectAct("unpublish")))
 
 	// For pages of other sites
 	api("GET    /embed.js", public(s.serveEmbed))

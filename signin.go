@@ -496,6 +496,9 @@ func (s *server) showLogin(w http.ResponseWriter, r *http.Request, v viewer) err
 		if data.ReturnTo == "/kept" {
 			data.Notice += " What you have typed is kept, and waits for you."
 		}
+		if query.Get("upload") == "lost" {
+			data.Notice += " The file that you sent has not been stored: choose it again then."
+		}
 	}
 	return s.render(w, r, http.StatusOK, "login", v, "Sign in", data)
 }

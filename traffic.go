@@ -206,3 +206,43 @@ func (s *server) showTrafficPage(w http.ResponseWriter, r *http.Request, v viewe
 	}
 	return s.render(w, r, http.StatusOK, "admin_views", v, "Page views", data)
 }
+
+// listedPage is a page with its views, in the days that were asked for and ever.
+type listedPage struct {
+	pageTraffic
+	Total int
+}
+
+var pageOrders = map[string]string{
+	"views":    "view_count desc, t.id",
+	"ever":     "t.view_count desc, t.id",
+	"visitors": "t.unique_visitors desc, t.id",
+	"newest":   "t.last_viewed_at desc, t.id",
+	"address":  "t.url",
+}
+
+// pageList is every page that was ever viewed.
+func (s *server) pageList() adminList[listedPage] {
+	return adminList[listedPage]{
+		path: "/admin/pages", template: "admin_pages", title: "Pages", load: s.listPages,
+		sinces:  []choice{{"30", "In a month"}, {"1", "Today"}, {"7", "In a week"}, {"365", "In a year"}},
+		sorts:   []choice{{"views", "Most viewed"}, {"ever", "Most viewed ever"}, {"visitors", "Most visitors"}, {"newest", "Viewed last"}, {"address", "By address"}},
+		columns: []string{"url", "view_count", "total_views", "unique_visitors", "last_viewed_at"},
+		cells: func(p listedPage) []string {
+			return []string{p.URL, strconv.Itoa(p.ViewCount), strconv.Itoa(p.TotalViews), strconv.Itoa(p.UniqueVisitors), csvTime(&p.LastViewedAt)}
+		},
+	}
+}
+
+// listPages searches addresses.
+func (s *server) listPages(ctx context.Context, q listQuery) (list []listedPage, total int, err error) {
+	days, _ := strconv.Atoi(q.Since) // one of the choices
+	list, err = trafficPart[listedPage](ctx, s, `
+		select url, coalesce(views, 0) as view_count, t.view_count as total_views, unique_visitors, last_viewed_at, count(*) over () as total
+		from page_total t left join (select page_id, sum(view_count)::bigint as views from page_day where day >= $2 group by page_id) v on page_id = t.id
+		where url ilike $1 order by `+pageOrders[q.Sort]+` limit $3 offset $4`, likePattern(q.Search), s.now().UTC().AddDate(0, 0, 1-days), q.limit, q.offset)
+	if len(list) > 0 {
+		total = list[0].Total
+	}
+	return list, total, err
+}

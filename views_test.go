@@ -506,6 +506,27 @@ func TestTrafficPage(t *testing.T) {
 		same(t, what+" has "+want, found, true)
 	}
 	root.get("/admin/views.csv?what=users").want(http.StatusUnprocessableEntity)
+
+	// Every page, searched and sorted.
+	member.page("/admin/pages").want(http.StatusForbidden)
+	root.page("/admin/pages").want(http.StatusOK).shows("2 pages", "=HYPERLINK(", "&lt;b&gt;&amp;").hides("<b>&")
+	root.page("/admin/pages?q=hyper&sort=visitors&since=1").shows("1 page<", "=HYPERLINK(").hides("&lt;b&gt;")
+	root.page("/admin/pages?q=nothing").shows("No page is like that")
+	for query, want := range map[string]string{"?sort=ever": "3 3, 1 2", "?sort=newest&since=365": "3 3, 2 2", "?q=%26": "1 2"} {
+		rows, err := csv.NewReader(strings.NewReader(string(root.get("/admin/pages.csv" + query).want(http.StatusOK).body))).ReadAll()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, row := range rows[1:] {
+			got = append(got, row[1]+" "+row[2])
+		}
+		if query == "?sort=newest&since=365" {
+			slices.Sort(got)
+			slices.Reverse(got)
+		}
+		same(t, query, strings.Join(got, ", "), want)
+	}
 }
 
 func TestSpreadsheetText(t *testing.T) {

@@ -97,6 +97,26 @@ export async function writing(page) {
   await page.context().request.delete(api);
 }
 
+// uploading: files that were chosen when the session had ended wait for whoever
+// chose them.
+export async function uploading(page) {
+  const { api, read } = await draft(page, "Lamp with pictures");
+  const cookies = await page.context().cookies();
+  await page.context().clearCookies();
+  await expecting(page, 401, async () => {
+    await page.locator("#images-new-image").setInputFiles(["a.png", "b.png", "c.png"].map(picture));
+    await page.getByText("goes on by itself once you are signed in").nth(2).waitFor({ state: "attached" });
+    await page.getByRole("dialog").getByText("You are signed out").waitFor();
+  });
+  await look(page);
+  await page.context().addCookies(cookies);
+  await page.getByRole("button", { name: "I have signed in" }).click();
+  await page.locator("#images .picture-list > li").nth(2).waitFor();
+  same("the pictures", (await read()).images.length, 3);
+  await look(page);
+  await page.context().request.delete(api);
+}
+
 // building: parts are added, changed and put in order without leaving the page.
 export async function building(page) {
   const { api, read } = await draft(page, "Lamp that is built");

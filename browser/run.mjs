@@ -1,6 +1,7 @@
 // Walks through the site as people do, and looks at every page on the way:
 // node run.mjs JSON, where the JSON is what site.mjs calls setup.
 import { setup, launch, visitor, go, expecting, inspect, same, signIn, letterTo, totp, faults, say } from "./site.mjs";
+import { writing, building, uploading } from "./editor.mjs";
 
 const password = "Workshop-2026"; // of everybody in the demo
 const browser = await launch();
@@ -59,6 +60,48 @@ async function account(page, name) {
   await page.getByText("I make lamps.").first().waitFor();
   await inspect(page);
 
+  await go(page, "/account/notifications");
+  await page.getByLabel("names me in a comment").uncheck();
+  await press(page.getByRole("main"), "Save");
+  await page.waitForLoadState();
+  await inspect(page);
+  same("letters about mentions", await page.getByLabel("names me in a comment").isChecked(), false);
+
+  const other = `${name}@example.org`;
+  await go(page, "/account/security");
+  await page.getByLabel("E-mail address").fill(other);
+  await press(page.getByRole("main"), "Change address");
+  await page.getByText("Your new address").first().waitFor();
+  await inspect(page);
+  await go(page, await letterTo(other, /(\/verify-email\?\S*token=[\w%-]+)/));
+  await press(page.getByRole("main"), "Yes, confirm it");
+  await page.waitForLoadState();
+
+  await go(page, "/account/sessions");
+  await inspect(page);
+  await page.getByRole("link", { name: "Sign out" }).click();
+  await page.waitForLoadState();
+  await go(page, "/forgot-password");
+  await inspect(page);
+  await page.getByLabel("E-mail address").fill(other);
+  await press(page.getByRole("main"), "Send me a link");
+  await page.getByText("It works for an hour").waitFor();
+  await inspect(page);
+  await go(page, await letterTo(other, /(\/reset-password\?\S*token=[\w%-]+)/));
+  await page.getByLabel("New password", { exact: true }).fill("Correct-Horse-8");
+  await page.getByLabel("The same again", { exact: true }).fill("Correct-Horse-9");
+  await expecting(page, 422, () => press(page.getByRole("main"), "Set the password"));
+  await inspect(page);
+  await page.getByLabel("New password", { exact: true }).fill("Correct-Horse-8");
+  await page.getByLabel("The same again", { exact: true }).fill("Correct-Horse-8");
+  await press(page.getByRole("main"), "Set the password");
+  await page.waitForLoadState();
+  await inspect(page);
+  await signIn(page, name, "Correct-Horse-8");
+  await go(page, "/account/data");
+  const [mine] = await Promise.all([page.waitForEvent("download"), page.getByRole("link", { name: "Download my data" }).click()]);
+  if (!/\.zip$/.test(mine.suggestedFilename()) || (await mine.failure())) say(page.who, `one's data are ${mine.suggestedFilename()} ${await mine.failure()}`);
+
   await go(page, "/account/two-factor");
   await inspect(page);
   const secret = (await page.getByRole("main").innerText()).match(/\b(?:[A-Z2-7]{4} ?){8,}/)[0];
@@ -69,11 +112,11 @@ async function account(page, name) {
   await page.getByRole("link", { name: "Sign out" }).click();
   await page.waitForLoadState();
   await inspect(page);
-  await signIn(page, name, "Correct-Horse-7", () => totp(secret, 1));
+  await signIn(page, name, "Correct-Horse-8", () => totp(secret, 1));
 
   await go(page, "/account/data");
   await page.getByText("Delete my account", { exact: true }).click();
-  await page.getByLabel("Password", { exact: true }).fill("Correct-Horse-7");
+  await page.getByLabel("Password", { exact: true }).fill("Correct-Horse-8");
   await press(page.getByRole("main"), "Delete my account for ever");
   await page.getByRole("link", { name: "Sign in" }).first().waitFor();
   await expecting(page, 404, () => go(page, `/u/${name}`));
@@ -165,6 +208,58 @@ async function talk(page, other, address) {
   await inspect(page);
 }
 
+// admin: what somebody wrote is reported and hidden; a project comes to the front
+// page and is taken off the site with a word to its author.
+async function admin(page, author, reporter, title) {
+  const talk = `/thread?url=${encodeURIComponent(title)}`;
+  await go(author, talk);
+  await field(author, "Write a comment").fill(`Buy ${title} now!`);
+  await press(author, "Post comment");
+  await author.getByText(`Buy ${title} now!`).waitFor();
+  await go(reporter, talk);
+  const seen = reporter.getByRole("article").filter({ hasText: title });
+  await seen.getByText("Report", { exact: true }).click();
+  await field(seen, /^What should the moderators know/).fill("It sells things");
+  await press(seen, "Report to the moderators");
+  await go(page, "/admin");
+  await page.getByRole("main").getByRole("link", { name: /moderat|comments|look/i }).first().waitFor();
+  await inspect(page);
+  await go(page, "/admin/moderation");
+  const item = page.getByRole("article").filter({ hasText: `Buy ${title} now!` });
+  await item.getByText("It sells things").waitFor();
+  await inspect(page);
+  if (page.scripts) {
+    await item.focus();
+    await page.keyboard.press("h");
+  } else await press(item, "Hide");
+  await item.waitFor({ state: "detached" });
+  await go(reporter, talk);
+  same("what was hidden", await reporter.getByText(`Buy ${title} now!`).count(), 0);
+
+  const api = author.context().request;
+  const { id } = await (await api.post(`${setup.site}/api/projects`, { data: { title, description: "It shines." } })).json();
+  await api.post(`${setup.site}/api/projects/${id}/publish`);
+  await go(page, "/admin/projects");
+  await page.getByLabel("Search").fill(title);
+  await press(page.getByRole("search"), "Search");
+  await page.getByRole("link", { name: title }).click();
+  await inspect(page);
+  await press(page.getByRole("main"), "Put it on the front page");
+  await page.getByText("The project is on the front page.").waitFor();
+  await go(reporter, "/");
+  await section(reporter, "Worth building").getByRole("link", { name: title }).waitFor();
+  await inspect(reporter);
+  await go(page, `/admin/projects/${id}`);
+  await field(page, "What the author is told").fill("The lamp gets hot.");
+  await press(page.getByRole("main"), "Take it off the site");
+  await page.getByText("The author has been told").waitFor();
+  await inspect(page);
+  await go(author, `/projects/${id}/edit`);
+  await author.getByText("The lamp gets hot.").first().waitFor();
+  await inspect(author);
+  await api.delete(`${setup.site}/api/projects/${id}`);
+}
+
 // everywhere looks at every kind of page that links lead to. Pages whose
 // addresses differ in names and numbers alone are of one kind.
 async function everywhere(page, ...starts) {
@@ -252,6 +347,11 @@ const changes = {
   "account without scripts": async () => account(await as("visitor", { ...phone, scripts: false }), "sam"),
   maker: async () => maker(await as("yuki", phone), await as("mira"), "Lamp of folds"),
   "maker without scripts": async () => maker(await as("ananya", { scripts: false }), await as("okello", { ...phone, scripts: false }), "Lamp of sheets"),
+  "editor, writing": async () => writing(await as("hazel")),
+  "editor, building": async () => building(await as("elif")),
+  "editor, uploading": async () => uploading(await as("noor", phone)),
+  admin: async () => admin(await as(setup.admin), await as("linus77"), await as("sofia_m"), "Lamp of gold"),
+  "admin without scripts": async () => admin(await as(setup.admin, { ...phone, scripts: false }), await as("pavel_n", phone), await as("grandpa_joe", { scripts: false }), "Lamp of brass"),
 };
 const looks = {
   keyboard: async () => keyboard(await as("visitor")),

@@ -83,7 +83,8 @@ export async function expecting(page, status, does) {
 const ofLooks = ["color-contrast", "target-size", "scrollable-region-focusable", "meta-viewport"];
 
 // inspect looks at the page as it stands: axe-core finds nothing, nothing is
-// wider than the window, nothing has jumped while loading.
+// wider than the window, nothing of its head covers another, and nothing has
+// jumped while loading.
 export async function inspect(page) {
   if (!page.scripts) return;
   const where = `${page.who} on ${page.url()}`;
@@ -97,6 +98,11 @@ export async function inspect(page) {
   }
   const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
   if (wide > 0) say(where, `${wide} px wider than the window`);
+  const covered = await page.evaluate(() => {
+    const boxes = [...document.querySelectorAll(".brand span, .top .menu > li")].map((element) => [element.textContent.trim(), element.getBoundingClientRect()]);
+    return boxes.flatMap(([a, one], i) => boxes.slice(i + 1).filter(([, two]) => one.left < two.right - 1 && two.left < one.right - 1 && one.top < two.bottom - 1 && two.top < one.bottom - 1).map(([b]) => `${a} and ${b}`));
+  });
+  if (covered.length) say(where, `on top of each other: ${covered.join(", ")}`);
   const shifted = await page.evaluate(() => window.shifted);
   if (shifted > 0.02 && !page.url().startsWith(setup.page)) // where the page keeps no room for what comes later
     say(where, `layout shift of ${shifted.toFixed(3)}: ${await page.evaluate(() => window.shifters.join(", "))}`);

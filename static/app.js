@@ -196,4 +196,16 @@ each("[data-checks]", (list) => {
   window.addEventListener("storage", show); // another tab of the same page
 });
 
-each("[data-print]", (button) => button.addEventListener("click", () => print()));
+// Pictures that nobody has scrolled to yet are on the paper too.
+each("[data-print]", (button) => button.addEventListener("click", async () => {
+  const pictures = [...document.querySelectorAll("main img")];
+  pictures.forEach((picture) => (picture.loading = "eager"));
+  await Promise.allSettled(pictures.map((picture) => picture.decode()));
+  print();
+}));
+
+// Of tabs that do not fit beside each other, the one that is shown is in sight.
+each(".tabs [aria-current]", (tab) => {
+  const bar = tab.closest(".tabs");
+  bar.scrollLeft = tab.offsetLeft + (tab.offsetWidth - bar.clientWidth) / 2;
+});

@@ -222,7 +222,7 @@ function askToSignIn() {
     waiting.forEach((repeat) => repeat());
   };
   signInDialog.replaceChildren(make("h2", { id: "signed-out", textContent: "You are signed out" }),
-    make("p", { textContent: "Nothing is lost: what you typed is kept in this browser. Sign in, come back to this tab, and it goes on where it was." }), fault,
+    make("p", { textContent: "Nothing is lost: what you typed is kept in this browser, and the files that you chose in this tab. Sign in, come back to this tab, and it goes on where it was." }), fault,
     make("div", { className: "actions" }, make("a", { className: "button", href: "/login?return_to=/account", target: "_blank", textContent: "Sign in in a new tab" }),
       button("I have signed in", async () => (await check()) && (fault.textContent = "You are not signed in yet."), { className: "button plain" }),
       button("Later", () => signInDialog.close(), { className: "button plain" })));
@@ -807,7 +807,7 @@ function dressCombobox(input) {
 // it is the same.
 
 let uploading = 0;
-window.addEventListener("beforeunload", (event) => uploading > 0 && event.preventDefault());
+window.addEventListener("beforeunload", (event) => (uploading > 0 || editor.querySelector(".progress .waits")) && event.preventDefault());
 
 const megabytes = (bytes) => (bytes / 1048576).toLocaleString(undefined, { maximumFractionDigits: 1 }) + " MB";
 
@@ -817,14 +817,17 @@ function send(address, data, started, progress) {
     request.open("POST", address);
     request.setRequestHeader("Accept", "application/json");
     request.upload.onprogress = (event) => progress(event.loaded / event.total);
-    request.onerror = () => reject(new Error("The connection was lost."));
+    request.onerror = () => reject(Object.assign(new Error("the connection was lost. It goes on by itself when it is back."), { waits: true }));
     request.onabort = () => reject(Object.assign(new Error("cancelled."), { refused: true }));
     request.onload = () => {
-      if (request.status === 401) askToSignIn();
+      if (request.status === 401) {
+        askToSignIn();
+        return reject(Object.assign(new Error("you are signed out. It goes on by itself once you are signed in."), { waits: true }));
+      }
       try {
         const answer = JSON.parse(request.responseText);
         if (request.status < 300) return resolve(answer);
-        const refused = request.status < 500 && ![401, 429].includes(request.status); // again it would be the same
+        const refused = request.status < 500 && request.status !== 429; // again it would be the same
         reject(Object.assign(new Error(answer.detail), { refused }));
       } catch {
         reject(new Error("The server could not take this file."));
@@ -934,11 +937,18 @@ function dressUpload(form) {
       if (error.refused) {
         row.className = "done";
         if (form.dataset.room >= 0) form.dataset.room = Number(form.dataset.room) + file.size;
-      } else row.append(make("br"), button("Try again", () => {
-        row.replaceChildren(file.name + " waits");
-        queue.push(item);
-        run();
-      }, { ariaLabel: "Try again: " + file.name }));
+      } else {
+        row.className = "waits";
+        const repeat = () => {
+          if (row.className !== "waits") return;
+          row.className = "";
+          row.replaceChildren(file.name + " waits");
+          queue.push(item);
+          run();
+        };
+        if (error.waits) again.push(repeat);
+        row.append(make("br"), button("Try again", repeat, { ariaLabel: "Try again: " + file.name }));
+      }
     }
     announce(row.firstChild.textContent);
   }
