@@ -2,6 +2,7 @@ package main
 
 import (
 	"archive/zip"
+	"bytes"
 	"cmp"
 	"compress/flate"
 	"context"
@@ -11,7 +12,9 @@ import (
 	"net/url"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
+	"sync"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -57,7 +60,7 @@ func (s *server) downloadProject(w http.ResponseWriter, r *http.Request, v viewe
 	if _, err := s.db.Exec(ctx, `update project set download_count = download_count + 1 where id = $1`, p.ID); err != nil {
 		return err
 	}
-	archive := newArchive(unhurried(w, r))
+	archive := s.newZIP(unhurried(w, r))
 	if err = s.writeProject(r.Context(), archive, "", d, texts, entries); err == nil {
 		err = archive.Close()
 	}
@@ -84,20 +87,94 @@ func known(r *http.Request, tag string, modified time.Time) bool {
 	return err == nil && !modified.Truncate(time.Second).After(since)
 }
 
-// newArchive begins a ZIP that is made on its way to the client.
-func newArchive(w io.Writer) *zip.Writer {
-	archive := zip.NewWriter(w)
-	var deflate *flate.Writer // of all entries, which come one after the other
-	archive.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) {
-		if deflate != nil {
-			deflate.Reset(w)
-			return deflate, nil
-		}
+// zipStream is a ZIP that is made on its way to the client, in chunks: it holds
+// two of them, and what compresses only while it works on one. However many
+// downloads wait for slow clients, as many compressors as processors are in use.
+type zipStream struct {
+	*zip.Writer
+	deflaters  *sync.Pool // of *flate.Writer, which have a megabyte each
+	chunk      []byte     // on its way from the storage
+	compressed bytes.Buffer
+}
+
+// zipChunk is large enough that handing a chunk on costs little beside it.
+const zipChunk = 64 << 10
+
+func (s *server) newZIP(w io.Writer) *zipStream {
+	z := &zipStream{Writer: zip.NewWriter(w), deflaters: &s.deflaters, chunk: make([]byte, zipChunk)}
+	z.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) { return chunkDeflater{z, w}, nil })
+	return z
+}
+
+// deflate compresses a chunk so that others can follow it in the same stream.
+func (z *zipStream) deflate(chunk []byte) error {
+	z.compressed.Reset()
+	z.compressed.Grow(len(chunk))
+	deflater, _ := z.deflaters.Get().(*flate.Writer)
+	if deflater == nil {
 		var err error
-		deflate, err = flate.NewWriter(w, flate.BestSpeed)
-		return deflate, err
-	})
-	return archive
+		if deflater, err = flate.NewWriter(&z.compressed, flate.BestSpeed); err != nil {
+			return err
+		}
+	}
+	defer z.deflaters.Put(deflater)
+	deflater.Reset(&z.compressed)
+	_, err := deflater.Write(chunk)
+	return cmp.Or(err, deflater.Flush())
+}
+
+// chunkDeflater writes a stream of DEFLATE (RFC 1951) whose chunks don't refer to
+// each other.
+type chunkDeflater struct {
+	z *zipStream
+	w io.Writer
+}
+
+func (d chunkDeflater) Write(p []byte) (int, error) {
+	for chunk := range slices.Chunk(p, zipChunk) {
+		if err := d.z.deflate(chunk); err != nil {
+			return 0, err
+		}
+		if _, err := d.w.Write(d.z.compressed.Bytes()); err != nil {
+			return 0, err
+		}
+	}
+	return len(p), nil
+}
+
+// Close writes the last block, an empty one of fixed codes (§3.2.6).
+func (d chunkDeflater) Close() error {
+	_, err := d.w.Write([]byte{3, 0})
+	return err
+}
+
+// add copies a file into an entry, compressed unless it is already: by its name,
+// or because its first chunk would not become a tenth smaller.
+func (z *zipStream) add(f io.Reader, as string, modified time.Time) error {
+	n, err := io.ReadFull(f, z.chunk)
+	whole := err == io.EOF || err == io.ErrUnexpectedEOF
+	if err != nil && !whole {
+		return err
+	}
+	header := &zip.FileHeader{Name: as, Method: zip.Deflate, Modified: modified}
+	if packed[strings.ToLower(path.Ext(as))] {
+		header.Method = zip.Store
+	} else if !whole {
+		if err := z.deflate(z.chunk); err != nil {
+			return err
+		}
+		if z.compressed.Len() > zipChunk/10*9 {
+			header.Method = zip.Store
+		}
+	}
+	entry, err := z.CreateHeader(header)
+	if err == nil {
+		_, err = entry.Write(z.chunk[:n])
+	}
+	if err == nil && !whole {
+		_, err = io.CopyBuffer(entry, f, z.chunk)
+	}
+	return err
 }
 
 // zipName is the file name of a project's ZIP: letters and digits of ASCII stay.
@@ -260,11 +337,11 @@ func fileName(name string) string {
 
 var reservedName = regexp.MustCompile(`^(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9¹²³])$`)
 
-// packed are the extensions of files that are compressed as they are.
+// packed are the extensions of files that are compressed already.
 var packed = map[string]bool{".png": true, ".jpg": true, ".jpeg": true, ".gif": true, ".webp": true, ".pdf": true}
 
 // writeProject writes the entries of a project's ZIP, below dir.
-func (s *server) writeProject(ctx context.Context, archive *zip.Writer, dir string, d projectDetail, texts []bundleText, entries map[string]archiveEntry) error {
+func (s *server) writeProject(ctx context.Context, archive *zipStream, dir string, d projectDetail, texts []bundleText, entries map[string]archiveEntry) error {
 	for _, text := range texts {
 		entry, err := archive.CreateHeader(&zip.FileHeader{Name: dir + text.name, Method: zip.Deflate, Modified: d.UpdatedAt})
 		if err == nil {
@@ -293,23 +370,14 @@ func (s *server) writeProject(ctx context.Context, archive *zip.Writer, dir stri
 	return nil
 }
 
-// copyStored writes a stored file to a ZIP, compressed unless it is already.
-func (s *server) copyStored(ctx context.Context, archive *zip.Writer, folder, name, as string, modified time.Time) error {
+// copyStored writes a stored file to a ZIP.
+func (s *server) copyStored(ctx context.Context, archive *zipStream, folder, name, as string, modified time.Time) error {
 	f, err := s.openStored(ctx, folder, name)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	header := &zip.FileHeader{Name: as, Method: zip.Deflate, Modified: modified}
-	if packed[strings.ToLower(path.Ext(as))] {
-		header.Method = zip.Store
-	}
-	entry, err := archive.CreateHeader(header)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(entry, f)
-	return err
+	return archive.add(f, as, modified)
 }
 
 // readme writes the README.md of a project's ZIP.

@@ -216,7 +216,7 @@ type exportedProject struct {
 // writeExport writes the parts of an export, then each project as its own ZIP
 // has it.
 func (s *server) writeExport(ctx context.Context, w http.ResponseWriter, v viewer, files map[string][]byte, projects []exportedProject) error {
-	archive := newArchive(w)
+	archive := s.newZIP(w)
 	write := func(name string, content []byte) error {
 		entry, err := archive.CreateHeader(&zip.FileHeader{Name: name, Method: zip.Deflate, Modified: s.now()})
 		if err == nil {
@@ -247,7 +247,7 @@ func (s *server) writeExport(ctx context.Context, w http.ResponseWriter, v viewe
 }
 
 // writePicture writes the viewer's profile picture, if there is one.
-func (s *server) writePicture(ctx context.Context, archive *zip.Writer, v viewer) error {
+func (s *server) writePicture(ctx context.Context, archive *zipStream, v viewer) error {
 	look, cancel := context.WithTimeout(ctx, s.cfg.promptness)
 	defer cancel()
 	a, err := s.loadAccount(look, v.ID)

@@ -36,6 +36,7 @@ type server struct {
 	known       knownTokens
 	instance    string        // tells this process from others on the same database
 	decoding    chan struct{} // a place for each picture that is decoded
+	deflaters   sync.Pool     // of the ZIPs that are downloaded
 	now         func() time.Time
 	log         *slog.Logger
 	level       *levelSwitch // of log
