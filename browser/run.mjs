@@ -215,7 +215,7 @@ async function admin(page, author, reporter, title) {
   await go(author, talk);
   await field(author, "Write a comment").fill(`Buy ${title} now!`);
   await press(author, "Post comment");
-  await author.getByText(`Buy ${title} now!`).waitFor();
+  await author.getByText(`Buy ${title} now!`).first().waitFor();
   await go(reporter, talk);
   const seen = reporter.getByRole("article").filter({ hasText: title });
   await seen.getByText("Report", { exact: true }).click();

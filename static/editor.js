@@ -15,17 +15,16 @@ const button = (text, does, properties = {}) => {
   return b;
 };
 
-// What screen readers are told, and what everybody sees of saving.
-const announcer = make("p", { className: "sr" });
-announcer.setAttribute("role", "status");
+// What everybody sees of saving.
 const stateText = make("span");
 const stateButtons = make("span", { className: "actions" });
 const stateLine = make("p", { className: "save-state", hidden: true }, stateText, stateButtons);
-editor.append(announcer, stateLine);
+editor.append(stateLine);
 
+// Screen readers are told again, also where it is the same words.
 function announce(text) {
-  announcer.textContent = "";
-  requestAnimationFrame(() => (announcer.textContent = text));
+  say("");
+  requestAnimationFrame(() => say(text));
 }
 
 function showState(text, kind = "", ...buttons) {
