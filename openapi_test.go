@@ -372,6 +372,9 @@ func (st *site) useExamples(t *testing.T, extra func(o apiOperation, fields map[
 				author = p
 			}
 			path = strings.Replace(path, "{id}", strconv.Itoa(author.post("/interact/comment", map[string]any{"url": "a", "content": "Hello"}).want(http.StatusOK).id()), 1)
+		case strings.Contains(path, "/projects/{id}"):
+			p.post(fmt.Sprintf("/api/projects/%d/publish", project), nil).want(http.StatusOK)
+			path = strings.Replace(path, "{id}", strconv.Itoa(project), 1)
 		case strings.Contains(path, "{id}"):
 			path = strings.Replace(path, "{id}", strconv.Itoa(bob.get("/api/me").id()), 1)
 		}
