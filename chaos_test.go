@@ -4,6 +4,7 @@ import (
 	"archive/zip"
 	"bytes"
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -147,8 +148,8 @@ func TestChaos(t *testing.T) {
 			empty()
 			return time.Now()
 		}, c.upload},
-		{"16 pictures of 48 megapixels at once", 1, func() time.Time {
-			c.sendPictures(16)
+		{fmt.Sprint(min(rounds, 16), " pictures of 48 megapixels at once"), 1, func() time.Time {
+			c.sendPictures(min(rounds, 16))
 			return time.Now()
 		}, nil},
 	} {
@@ -190,7 +191,8 @@ type chaos struct {
 	people  []string // tokens
 	project int      // of the first one
 	smb     *samba
-	onNAS   string // address of a file that is nowhere else
+	large   int    // a project of a few large files
+	onNAS   string // address of one of them, which is nowhere but on the NAS
 
 	acknowledged, refused atomic.Int64
 	mu                    sync.Mutex
@@ -253,8 +255,14 @@ func startChaos(t *testing.T) *chaos {
 	var made struct{ ID int }
 	_ = json.Unmarshal(c.must("/api/projects", c.people[0], map[string]any{"title": "Chaos", "description": "Holds the files"}), &made)
 	c.project = made.ID
-	if !c.upload() {
-		t.Fatal("the first file was not taken")
+	_ = json.Unmarshal(c.must("/api/projects", c.people[0], map[string]any{"title": "Large", "description": "Takes long"}), &made)
+	c.large = made.ID
+	for range 3 {
+		content := make([]byte, 2<<20)
+		rand.Read(content)
+		if !c.uploadTo(c.large, []byte(hex.EncodeToString(content))) {
+			t.Fatal("a file was not taken")
+		}
 	}
 	c.onNAS = c.written[0].path
 	return c
@@ -424,7 +432,10 @@ func (c *chaos) write(writers int) (stop func()) {
 }
 
 func (c *chaos) upload() bool {
-	content := bytes.Repeat([]byte(fmt.Sprintf("line %d\n", chaosNumber.Add(1))), 5000)
+	return c.uploadTo(c.project, bytes.Repeat([]byte(fmt.Sprintf("line %d\n", chaosNumber.Add(1))), 5000))
+}
+
+func (c *chaos) uploadTo(project int, content []byte) bool {
 	var body bytes.Buffer
 	form := multipart.NewWriter(&body)
 	part, err := form.CreateFormFile("file", "chaos.txt")
@@ -433,14 +444,14 @@ func (c *chaos) upload() bool {
 	}
 	_, _ = part.Write(content)
 	form.Close()
-	text, err := c.send("POST", fmt.Sprintf("/api/projects/%d/files", c.project), c.people[0], body.Bytes(), form.FormDataContentType())
+	text, err := c.send("POST", fmt.Sprintf("/api/projects/%d/files", project), c.people[0], body.Bytes(), form.FormDataContentType())
 	var made struct{ ID int }
 	if err == nil {
 		err = json.Unmarshal(text, &made)
 	}
 	hash := sha256.Sum256(content)
 	return c.keep(promise{sql: `select count(*) from project_file where id = $1`, arg: made.ID,
-		path: fmt.Sprintf("/api/projects/%d/files/%d/download", c.project, made.ID), hash: hex.EncodeToString(hash[:])}, err)
+		path: fmt.Sprintf("/api/projects/%d/files/%d/download", project, made.ID), hash: hex.EncodeToString(hash[:])}, err)
 }
 
 // lost counts what was acknowledged and is not there, or there twice, and fails
@@ -610,7 +621,7 @@ func (c *chaos) transfer(each int) (finish func()) {
 				path: fmt.Sprintf("/api/projects/%d/files/%d/download", c.project, made.ID), hash: hex.EncodeToString(hash[:])}, err)
 		})
 		all.Go(func() {
-			r, err := http.NewRequest("GET", fmt.Sprintf("%s/api/projects/%d/download", c.url, c.project), nil)
+			r, err := http.NewRequest("GET", fmt.Sprintf("%s/api/projects/%d/download", c.url, c.large), nil)
 			if err != nil {
 				c.t.Error(err)
 				return

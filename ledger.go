@@ -85,7 +85,7 @@ func (s *server) discard(folder string, names ...string) {
 func (s *server) erase(ctx context.Context, folder, name string) error {
 	return pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, `delete from media_file where folder = $1 and name = $2 and state <> 'kept'
-			and coalesce(waits_in, $4) = $4 and pg_try_advisory_xact_lock_shared($3)`, folder, name, int64(removalLock), s.storage.journal)
+			and ($4 = '' or coalesce(waits_in, $4) = $4) and pg_try_advisory_xact_lock_shared($3)`, folder, name, int64(removalLock), s.storage.journal)
 		if err == nil && tag.RowsAffected() > 0 {
 			err = s.storage.remove(ctx, folder, name)
 		}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"embed"
@@ -137,15 +138,23 @@ func (m *migrator) lock(ctx context.Context) error {
 	if m.guard != nil {
 		return nil
 	}
-	guard, tx, err := openGuard(ctx, m.conn.Config())
-	if err != nil {
-		return err
+	// Asked again and again: those who wait must not take up all connections that a
+	// pooler has, of which the one that migrates needs another.
+	for {
+		guard, tx, err := openGuard(ctx, m.conn.Config())
+		if err != nil {
+			return err
+		}
+		var mine bool
+		if err = tx.QueryRow(ctx, `select pg_try_advisory_xact_lock($1)`, int64(migrationLock)).Scan(&mine); mine {
+			m.guard = guard
+			return m.inspect(ctx)
+		}
+		closeSoon(guard)
+		if err := cmp.Or(err, pause(ctx, 100*time.Millisecond)); err != nil {
+			return err
+		}
 	}
-	m.guard = guard
-	if _, err := tx.Exec(ctx, `select pg_advisory_xact_lock($1)`, int64(migrationLock)); err != nil {
-		return err
-	}
-	return m.inspect(ctx)
 }
 
 // openGuard begins a transaction for nothing but the advisory locks that are

@@ -83,12 +83,18 @@ func journalName(dir string) (string, error) {
 		if !errors.Is(err, fs.ErrNotExist) {
 			return string(name), err
 		}
-		half := path + "-" + rand.Text()
-		if err := os.WriteFile(half, []byte(rand.Text()), 0o644); err != nil {
+		half, err := os.CreateTemp(dir, journalFile+"-*")
+		if err != nil {
 			return "", err
 		}
-		err = os.Link(half, path) // of several that start at once one names it
-		if err = errors.Join(os.Remove(half), syncDir(dir)); err != nil {
+		_, err = half.WriteString(rand.Text())
+		if err = errors.Join(err, half.Chmod(0o644), half.Sync(), half.Close()); err == nil {
+			err = os.Link(half.Name(), path) // of several that start at once one names it
+		}
+		if errors.Is(err, fs.ErrExist) {
+			err = nil
+		}
+		if err = errors.Join(err, os.Remove(half.Name()), syncDir(dir)); err != nil {
 			return "", err
 		}
 	}
