@@ -142,18 +142,17 @@ down: ## stop and remove the containers; the data stays in its volumes
 logs: ## follow the containers' logs
 	docker compose --profile '*' logs --follow --tail=100
 
-# in-compose: whether compose.yaml is in use on this machine.
-in-compose = test -n "$$(docker compose --profile '*' ps --all --quiet 2>/dev/null)"
-FILE ?=
+in-compose = test -n "$$(docker compose ps --quiet --status running chatter 2>/dev/null)"
 
 backup: ## back up into FILE=…, of the containers, or else of the server on this machine
 	@file='$(FILE)'; file=$${file:-chatter-$$(date -u +%Y%m%dT%H%M%SZ).tar}; \
 	if $(in-compose); then umask 077; docker compose exec -T chatter /chatter backup - >"$$file.part" && mv "$$file.part" "$$file" || { rm -f "$$file.part"; exit 1; }; \
 	else ./chatter backup "$$file"; fi
 
-restore: ## bring FILE=… back into an empty database and storage, in the containers or else on this machine
+restore: ## bring FILE=… back into an empty database and storage, in the containers where .env is made for them, or else on this machine
 	@test -n '$(FILE)' || { echo "Say which backup: make restore FILE=chatter.tar" >&2; exit 1; }
-	@if $(in-compose); then docker compose run --rm -T chatter restore - <'$(FILE)'; else ./chatter restore '$(FILE)'; fi
+	@if $(in-compose); then echo "Chatter is running. Stop it (docker compose stop chatter), and give it an empty database and storage." >&2; exit 1; fi
+	@if { docker info && docker compose config --quiet; } >/dev/null 2>&1; then docker compose run --rm -T chatter restore - <'$(FILE)'; else ./chatter restore '$(FILE)'; fi
 
 clean: ## remove what was built; the data stays
 	rm -rf chatter coverage.out dist
