@@ -2,6 +2,7 @@
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.1.4
+VULNDB = golang.org/x/vulndb@latest
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 REVISION ?= $(shell git rev-parse HEAD 2>/dev/null)
 URL ?= http://localhost:8000
@@ -58,6 +59,7 @@ test: ## vet, staticcheck and all tests, against a PostgreSQL and a Samba of the
 	$(call need,$(has-samba),samba)
 	$(call need,$(has-proxies),nginx-light caddy)
 	$(call need,command -v pgbouncer || ls /usr/sbin/pgbouncer,pgbouncer)
+	$(call need,command -v systemd-analyze,systemd)
 	$(need-browser)
 	go vet ./...
 	go run $(STATICCHECK) ./...
@@ -122,10 +124,10 @@ release: ## build dist/ for linux on amd64 and arm64, twice, and see that both a
 	@rm -rf dist/once dist/again
 	@cat dist/SHA256SUMS
 
-vulncheck: ## look the dependencies up in Go's list of known vulnerabilities, online
-	@said=$$(go run $(GOVULNCHECK) ./... 2>&1) && found=0 || found=1; echo "$$said"; case "$$said" in \
-		*"fetching vulnerabilities"*) echo "Nothing was checked, because the list can't be reached." >&2 ;; \
-		*) exit $$found ;; esac
+vulncheck: ## look the modules and Go itself up in Go's list of known vulnerabilities, which is a module too
+	@list=$$(go mod download -json $(VULNDB) | sed -n 's/^\t"Dir": "\(.*\)",$$/\1/p'); \
+	test -n "$$list" || { echo "Nothing was checked, because the list can't be had." >&2; exit 1; }; \
+	echo "The list is $${list##*@}"; go run $(GOVULNCHECK) -db "file://$$list/data/osv" ./...
 
 image: ## build the container image chatter:latest
 	docker build --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) -t chatter:latest .
@@ -145,18 +147,17 @@ down: ## stop and remove the containers; the data stays in its volumes
 logs: ## follow the containers' logs
 	docker compose --profile '*' logs --follow --tail=100
 
-# in-compose: whether compose.yaml is in use on this machine.
-in-compose = test -n "$$(docker compose --profile '*' ps --all --quiet 2>/dev/null)"
-FILE ?=
+in-compose = test -n "$$(docker compose ps --quiet --status running chatter 2>/dev/null)"
 
 backup: ## back up into FILE=…, of the containers, or else of the server on this machine
 	@file='$(FILE)'; file=$${file:-chatter-$$(date -u +%Y%m%dT%H%M%SZ).tar}; \
 	if $(in-compose); then umask 077; docker compose exec -T chatter /chatter backup - >"$$file.part" && mv "$$file.part" "$$file" || { rm -f "$$file.part"; exit 1; }; \
 	else ./chatter backup "$$file"; fi
 
-restore: ## bring FILE=… back into an empty database and storage, in the containers or else on this machine
+restore: ## bring FILE=… back into an empty database and storage, in the containers where .env is made for them, or else on this machine
 	@test -n '$(FILE)' || { echo "Say which backup: make restore FILE=chatter.tar" >&2; exit 1; }
-	@if $(in-compose); then docker compose run --rm -T chatter restore - <'$(FILE)'; else ./chatter restore '$(FILE)'; fi
+	@if $(in-compose); then echo "Chatter is running. Stop it (docker compose stop chatter), and give it an empty database and storage." >&2; exit 1; fi
+	@if { docker info && docker compose config --quiet; } >/dev/null 2>&1; then docker compose run --rm -T chatter restore - <'$(FILE)'; else ./chatter restore '$(FILE)'; fi
 
 clean: ## remove what was built; the data stays
 	rm -rf chatter coverage.out dist

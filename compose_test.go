@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -21,7 +22,12 @@ type composition struct {
 	Services map[string]composed
 	Volumes  map[string]any
 	Networks map[string]struct {
-		IPAM struct{ Config []struct{ Subnet string } }
+		IPAM struct {
+			Config []struct {
+				Subnet, Gateway string
+				IPRange         string `json:"ip_range"`
+			}
+		}
 	}
 }
 
@@ -172,9 +178,13 @@ func testComposedChatter(t *testing.T, all composition) {
 
 	network, err := netip.ParsePrefix(all.Networks["default"].IPAM.Config[0].Subnet)
 	must(t, err)
+	others, err := netip.ParsePrefix(all.Networks["default"].IPAM.Config[0].IPRange) // who get any address
+	must(t, err)
 	proxy := netip.MustParseAddr(nginx.Networks["default"].IPv4)
-	same(t, "addresses", network.Contains(proxy) && network.Contains(netip.MustParseAddr(chatter.Networks["default"].IPv4)), true)
-	for _, addr := range []netip.Addr{proxy, network.Addr().Next()} { // nginx, and whoever comes from the machine itself
+	for _, addr := range []netip.Addr{proxy, netip.MustParseAddr(chatter.Networks["default"].IPv4)} {
+		same(t, addr.String()+" is nobody else's", network.Contains(addr) && !others.Contains(addr), true)
+	}
+	for _, addr := range []netip.Addr{proxy, netip.MustParseAddr(all.Networks["default"].IPAM.Config[0].Gateway)} { // whoever comes from the machine itself
 		same(t, addr.String()+" is trusted", slices.ContainsFunc(cfg.trustedProxies, func(p netip.Prefix) bool { return p.Contains(addr) }), true)
 	}
 
@@ -224,10 +234,17 @@ func testComposedSamba(t *testing.T, service composed) {
 		`smb ports = 445`, "smb ports = "+s.port+"\ninterfaces = 127.0.0.1/8\nbind interfaces only = yes", `valid users = chatter`, "valid users = "+sambaUser, `force user = chatter`, "force user = "+s.user)), 0o644))
 	script, err := os.ReadFile("deploy/samba/start")
 	must(t, err)
-	text := replaced(t, string(script), `/etc/samba/smb\.conf`, conf, `-a chatter`, "-a "+sambaUser, `exec smbd .*`, "")
+	text := replaced(t, string(script), `/etc/samba/smb\.conf`, conf, `--user=chatter`, "--user="+sambaUser, `exec smbd .*`, "")
+	// As in the container, not as root.
+	as := &syscall.SysProcAttr{}
+	if os.Getuid() == 0 {
+		as.Credential = &syscall.Credential{Uid: 65534, Gid: 65534}
+		must(t, os.Chown(filepath.Join(s.dir, "private"), 65534, 65534))
+	}
 	run := func(env ...string) (string, error) {
 		cmd := exec.Command("sh", "-c", text)
 		cmd.Env = append(env, "PATH="+os.Getenv("PATH"))
+		cmd.SysProcAttr = as
 		out, err := cmd.CombinedOutput()
 		return string(out), err
 	}

@@ -131,6 +131,8 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return backupCommand(ctx, cfg, args, stdout, stderr, log)
 	case command == "restore" && len(args) == 1:
 		return restoreCommand(ctx, cfg, args[0], stdout, log)
+	case command == "restore":
+		return errors.New("usage: chatter restore FILE|-")
 	case command == "move-url" && len(args) == 2:
 		return withServer(ctx, cfg, log, func(s *server) error {
 			m, err := s.moveURL(ctx, args[0], args[1])

@@ -149,6 +149,8 @@ func TestCommandLine(t *testing.T) {
 	dir := t.TempDir()
 	err = run(t.Context(), []string{"dance"}, env("DATA_DIR", dir), &out, &out)
 	same(t, "unknown command", err != nil && strings.Contains(err.Error(), `unknown command "dance"; see: chatter help`), true)
+	err = run(t.Context(), []string{"restore", "a.tar", "b.tar"}, env("DATA_DIR", dir), &out, &out)
+	same(t, "two backups", err != nil && err.Error() == "usage: chatter restore FILE|-", true)
 	err = run(t.Context(), nil, env("DATA_DIR", dir, "PORT", "x"), &out, &out)
 	same(t, "bad setting", err != nil && strings.HasPrefix(err.Error(), "PORT "), true)
 	file := filepath.Join(dir, "file")
