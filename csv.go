@@ -150,11 +150,15 @@ func writeCSV(b *bytes.Buffer, cells ...string) {
 	b.WriteString("\r\n")
 }
 
+// formulaStarts are the characters that a formula can begin with; the last are
+// full-width.
+const formulaStarts = "=+-@\t\r\n＝＋－＠"
+
 // isFormula reports whether a spreadsheet could take a cell for a formula (OWASP,
 // CSV injection), apart from apostrophes in front of it.
 func isFormula(cell string) bool {
 	rest := strings.TrimLeft(cell, "'")
-	return rest != "" && strings.IndexByte("=+-@\t\r", rest[0]) >= 0
+	return strings.IndexAny(rest, formulaStarts) == 0
 }
 
 // disarm puts an apostrophe before what could be a formula, and before one that

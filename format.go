@@ -12,9 +12,11 @@ import (
 
 // What pages make of a comment's plain text, besides line breaks: `code`,
 // **bold**, *italic*, @names of members, and web addresses. Nothing else, and
-// never HTML of the author's. A mark that is not closed on its line is text.
+// never HTML of the author's. A mark that is not closed on its line is text. Of
+// **bold** and of an address only the beginning is looked for: what is refused
+// would be read to its far end again and again.
 var (
-	marked  = regexp.MustCompile("`[^`\n]+`" + `|\*\*[^\s*](?:[^\n]*?[^\s*])?\*\*|\*[^\s*](?:[^\n*]*[^\s*])?\*|@[\p{L}\p{N}_]{3,30}|https?://[^\s<>"]+`)
+	marked  = regexp.MustCompile("`[^`\n]+`" + `|\*\*[^\s*]|\*[^\s*](?:[^\n*]*[^\s*])?\*|@[\p{L}\p{N}_]{3,30}|https?://[^\s<>"]`)
 	mention = regexp.MustCompile(`@[\p{L}\p{N}_]{3,30}`)
 )
 
@@ -35,6 +37,15 @@ func formatInline(out *strings.Builder, text string, known map[string]string) {
 		formatInline(out, inner, known)
 		out.WriteString("</" + name + ">")
 	}
+	stop := 0 // the first closing ** or line end behind where it was last looked for
+	boldEnd := func(from int) (end int, found bool) {
+		for stop = max(stop, from); stop < len(text) && text[stop] != '\n'; stop++ {
+			if strings.HasPrefix(text[stop:], "**") && strings.IndexByte(" \t\f\r*", text[stop-1]) < 0 {
+				return stop + 2, true
+			}
+		}
+		return 0, false
+	}
 	start := 0 // of what is not written yet
 	for at := 0; at < len(text); {
 		found := marked.FindStringIndex(text[at:])
@@ -42,13 +53,28 @@ func formatInline(out *strings.Builder, text string, known map[string]string) {
 			break
 		}
 		from, to := at+found[0], at+found[1]
-		mark := text[from:to]
 		before, _ := utf8.DecodeLastRuneInString(text[:from])
+		closed := true
+		switch {
+		case strings.HasPrefix(text[from:], "**"):
+			if end, found := boldEnd(to); found {
+				to = end
+			} else {
+				closed = false
+			}
+		case text[from] == 'h' && !isWordRune(before):
+			if end := strings.IndexAny(text[to:], " \t\n\f\r<>\""); end >= 0 {
+				to += end
+			} else {
+				to = len(text)
+			}
+		}
+		mark := text[from:to]
 		after, _ := utf8.DecodeRuneInString(text[to:])
 		name, member := known[strings.ToLower(strings.TrimPrefix(mark, "@"))]
 		inWord := isWordRune(before)
 		switch {
-		case mark[0] == '@' && (inWord || !member), mark[0] == '*' && (inWord || before == '*' || after == '*' || isWordRune(after)), mark[0] == 'h' && inWord:
+		case !closed, mark[0] == '@' && (inWord || !member), mark[0] == '*' && (inWord || before == '*' || after == '*' || isWordRune(after)), mark[0] == 'h' && inWord:
 			at = from + 1 // text, in which something else can begin
 			continue
 		}

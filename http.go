@@ -515,7 +515,7 @@ func (s *server) clientAddr(r *http.Request) netip.Addr {
 		if err != nil {
 			break
 		}
-		addr = next.Unmap()
+		addr = next.Unmap().WithZone("") // a zone is any text
 	}
 	return addr
 }

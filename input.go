@@ -361,7 +361,7 @@ func (in *input) ids(name string) []int {
 	if !given {
 		return nil
 	}
-	ids := []int{}
+	ids, known := []int{}, map[int64]bool{}
 	var list []json.RawMessage
 	if string(raw) != "null" && json.Unmarshal(raw, &list) != nil {
 		list = []json.RawMessage{raw}
@@ -373,7 +373,8 @@ func (in *input) ids(name string) []int {
 				in.add(name, human(name)+" must be a list of ids", "list_type")
 				return ids
 			}
-			if !slices.Contains(ids, int(id)) {
+			if !known[id] {
+				known[id] = true
 				ids = append(ids, int(id))
 			}
 		}

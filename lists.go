@@ -201,7 +201,7 @@ func sendCSV(w http.ResponseWriter, name string, table [][]string) {
 
 // spreadsheetText keeps a spreadsheet from taking a text for a formula.
 func spreadsheetText(text string) string {
-	if strings.IndexAny(text, "=+-@\t\r\n＝＋－＠") == 0 {
+	if strings.IndexAny(text, formulaStarts) == 0 {
 		return "'" + text
 	}
 	return text

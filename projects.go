@@ -312,10 +312,11 @@ func (in *input) tags() []string {
 		name = strings.ToLower(strings.TrimSpace(name))
 		if strings.ContainsRune(name, 0) {
 			in.add("tags", "Tags must not hold a NUL character", "value_error")
-			continue
+			break // one fault is enough: there could be a hundred thousand
 		}
 		if len([]rune(name)) > maxTagLength {
 			in.add("tags", fmt.Sprintf("Each tag must have at most %d characters", maxTagLength), "string_too_long")
+			break
 		}
 		if name != "" && !slices.Contains(tags, name) {
 			tags = append(tags, name)

@@ -343,6 +343,23 @@ func smuggle(t *testing.T, st *site, p front) {
 		"a signed length":    {"Content-Length: +" + fmt.Sprint(len(hidden)), hidden},
 		"two hosts":          {"Content-Length: 0\r\nHost: other.example.com", ""},
 		"a bare CR":          {"Content-Length: 0\r\nX-A: b\rTransfer-Encoding: chunked", ""},
+		"a bare LF":          {"Content-Length: 4\nTransfer-Encoding: chunked", chunked},
+		"a NUL":              {"Content-Length: 0\r\nX-A: \x00", ""},
+		"a tab before it":    {"Content-Length: 4\r\n\tTransfer-Encoding: chunked", chunked},
+		"a length in hex":    {"Content-Length: 0x10", hidden},
+		"a negative length":  {"Content-Length: -1", hidden},
+		"a huge length":      {"Content-Length: 18446744073709551617", hidden},
+		"TE twice":           {"Transfer-Encoding: chunked, chunked", chunked},
+		"TE and identity":    {"Transfer-Encoding: identity, chunked\r\nContent-Length: 4", chunked},
+		"TE in quotes":       {"Transfer-Encoding: \"chunked\"\r\nContent-Length: 4", chunked},
+		"a huge chunk":       {"Transfer-Encoding: chunked", "10000000000000002\r\nab\r\n0\r\n\r\n" + hidden},
+		"a negative chunk":   {"Transfer-Encoding: chunked", "-1\r\n" + hidden},
+		"a hex prefix":       {"Transfer-Encoding: chunked", "0x2\r\nab\r\n0\r\n\r\n" + hidden},
+		"a chunk's LF":       {"Transfer-Encoding: chunked", fmt.Sprintf("2;\nxx\r\n%x\r\n0\r\n\r\n%s\r\n0\r\n\r\n", len(hidden)+5, hidden)},
+		"a chunk's CR":       {"Transfer-Encoding: chunked", "2;a\rb\r\nxx\r\n0\r\n\r\n" + hidden},
+		"a long chunk":       {"Transfer-Encoding: chunked", "2;" + strings.Repeat("a", 40<<10) + "\r\nxx\r\n0\r\n\r\n" + hidden},
+		"a trailer":          {"Transfer-Encoding: chunked\r\nTrailer: X-Forwarded-For", "0\r\nX-Forwarded-For: 6.6.6.6\r\nContent-Length: 9\r\n\r\n"},
+		"large headers":      {"Content-Length: 0\r\nX-A: " + strings.Repeat("a", 100<<10), ""},
 	} {
 		conn, err := tls.Dial("tcp", p.addr, &tls.Config{ServerName: proxiedHost, RootCAs: p.roots, NextProtos: []string{"http/1.1"}})
 		must(t, err)

@@ -39,8 +39,7 @@ var tagNames = wordSet(`a abbr address article aside audio b base bdo big blockq
 // > looks back over what is left; the whole is linear in the text's length.
 func stripTags(text string) string {
 	var out []byte
-	var open []int // where each < in out is that may begin a tag
-	value := -1    // the last = in out
+	var open, values, marks []int // where in out each < is that may begin a tag, each =, and each & and |
 	comments := true
 	for i := 0; i < len(text); i++ {
 		switch c := text[i]; c {
@@ -54,20 +53,25 @@ func stripTags(text string) string {
 			}
 			open = append(open, len(out))
 		case '=':
-			value = len(out)
+			values = append(values, len(out))
+		case '&', '|':
+			marks = append(marks, len(out))
 		case '>':
 			start := -1
 			for len(open) > 0 && start < 0 {
 				last := open[len(open)-1]
 				open = open[:len(open)-1]
-				if isTag(out[last+1:], value > last) {
+				if isTag(out[last+1:], anyFrom(values, last), anyFrom(marks, last)) {
 					start = last
 				}
 			}
 			if start >= 0 {
 				out = out[:start]
-				if value >= start {
-					value = bytes.LastIndexByte(out, '=')
+				for anyFrom(values, start) {
+					values = values[:len(values)-1]
+				}
+				for anyFrom(marks, start) {
+					marks = marks[:len(marks)-1]
 				}
 				continue
 			}
@@ -77,8 +81,14 @@ func stripTags(text string) string {
 	return string(out)
 }
 
-// isTag tells what stood between < and >; hasValue says that a = is in it.
-func isTag(inside []byte, hasValue bool) bool {
+// anyFrom reports whether one of the places, which grow, is at start or behind.
+func anyFrom(places []int, start int) bool {
+	return len(places) > 0 && places[len(places)-1] >= start
+}
+
+// isTag tells what stood between < and >; whether a = is in it, and whether a &
+// or a |, it is told, since to look for them each time would be quadratic.
+func isTag(inside []byte, hasValue, hasMark bool) bool {
 	name := bytes.TrimPrefix(inside[:min(len(inside), 30)], []byte("/"))
 	if len(name) == 0 {
 		return false
@@ -91,7 +101,7 @@ func isTag(inside []byte, hasValue bool) bool {
 		end = len(name)
 	}
 	letter := end > 0 && unicode.IsLetter(rune(name[0]))
-	return letter && (hasValue || tagNames[strings.ToLower(string(name[:end]))] && !bytes.ContainsAny(inside[end:], "&|"))
+	return letter && (hasValue || tagNames[strings.ToLower(string(name[:end]))] && !hasMark)
 }
 
 // hasInk reports whether a text shows anything. The Hangul fillers and the
