@@ -180,7 +180,8 @@ func (s *server) answerError(w http.ResponseWriter, r *http.Request, err error) 
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	// Who follows a link to a file sees a page where there is none to be had.
-	if reads := r.Method == http.MethodGet || r.Method == http.MethodHead; info.page || reads && acceptsHTML(r) {
+	reads := r.Method == http.MethodGet || r.Method == http.MethodHead
+	if info.page || reads && acceptsHTML(r) && strings.HasSuffix(info.route, "/download") {
 		data := errorPage{Status: public.status, Detail: public.detail, StorageAway: public == errStorageAway, Reads: reads}
 		if from, err := url.Parse(r.Referer()); err == nil && from.Host == r.Host && from.RequestURI() != r.URL.RequestURI() {
 			data.From = s.returnTo(from.RequestURI())
