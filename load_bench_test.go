@@ -150,12 +150,7 @@ func startLoad(b *testing.B) *load {
 }
 
 func (l *load) fill(b *testing.B) {
-	l.call(b, "/accounts/register", map[string]any{"username": "ada", "firstname": "Ada", "lastname": "L", "email": "ada@example.com", "password": testPassword}, nil)
-	var signedIn struct {
-		AccessToken string `json:"access_token"`
-	}
-	l.call(b, "/api/login", "username=ada&password="+testPassword, &signedIn)
-	l.token = signedIn.AccessToken
+	l.register(b, "ada")
 	for n := range 40 {
 		l.call(b, "/interact/comment", map[string]any{"url": "blog/load.html", "content": fmt.Sprintf("Comment %d of forty, which says a little about the page. ", n)}, nil)
 	}
@@ -227,10 +222,10 @@ var (
 	wrkErrors = regexp.MustCompile(`Non-2xx or 3xx responses: \d+|Socket errors: .*`)
 )
 
-// wrk returns requests per second; script is in Lua.
-func (l *load) wrk(b *testing.B, address, script string) float64 {
+// wrk returns requests per second; script is in Lua, options are more of wrk's.
+func (l *load) wrk(b *testing.B, address, script string, options ...string) float64 {
 	b.Helper()
-	args := []string{"-t2", "-c32", fmt.Sprintf("-d%ds", loadSeconds)}
+	args := append([]string{"-t2", "-c32", fmt.Sprintf("-d%ds", loadSeconds)}, options...)
 	if script != "" {
 		file := filepath.Join(b.TempDir(), "wrk.lua")
 		if err := os.WriteFile(file, []byte(script), 0o600); err != nil {
