@@ -8,7 +8,7 @@ REVISION ?= $(shell git rev-parse HEAD 2>/dev/null)
 URL ?= http://localhost:8000
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test browser-test screenshots cover build bench-takeover bench load chaos release vulncheck image image-test up down logs backup restore clean
+.PHONY: help run demo test browser-test screenshots cover build bench-takeover bench load scale footprint chaos release vulncheck image image-test up down logs backup restore clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -96,6 +96,17 @@ load: ## measure requests per second beside bare handlers and pgbench
 	$(call need,$(has-postgres),postgresql)
 	$(call need,command -v wrk,wrk)
 	go test -run '^$$' -bench Load -benchtime 1x -timeout 30m .
+
+scale: ## measure how speed holds with many rows, and others while many sign in
+	$(call need,$(has-postgres),postgresql)
+	$(call need,command -v wrk,wrk)
+	go test -run '^$$' -bench 'Scale|SignIns' -benchtime 1x -timeout 60m .
+
+footprint: ## measure how soon the server is ready and what memory it takes
+	$(call need,$(has-postgres),postgresql)
+	$(call need,command -v wrk,wrk)
+	go test -run '^$$' -bench Footprint/start -benchtime 11x -timeout 30m .
+	go test -run '^$$' -bench Footprint/load -benchtime 1x -timeout 30m .
 
 CHAOS ?= 100
 

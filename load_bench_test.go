@@ -153,15 +153,9 @@ func startLoad(b *testing.B) *load {
 
 func (l *load) fill(b *testing.B) {
 	for n := range 101 { // more than connections, and no divisor of the number of pages
-		name := fmt.Sprint("ada", n)
-		l.call(b, "/accounts/register", map[string]any{"username": name, "firstname": "Ada", "lastname": "L", "email": name + "@example.com", "password": testPassword}, nil)
-		var signedIn struct {
-			AccessToken string `json:"access_token"`
-		}
-		l.call(b, "/api/login", "username="+name+"&password="+testPassword, &signedIn)
-		l.writers = append(l.writers, signedIn.AccessToken)
+		l.register(b, fmt.Sprint("ada", n))
+		l.writers = append(l.writers, l.token)
 	}
-	l.token = l.writers[0]
 	for n := range 40 {
 		l.call(b, "/interact/comment", map[string]any{"url": "blog/load.html", "content": fmt.Sprintf("Comment %d of forty, which says a little about the page. ", n)}, nil)
 	}
@@ -233,10 +227,10 @@ var (
 	wrkErrors = regexp.MustCompile(`Non-2xx or 3xx responses: \d+|Socket errors: .*`)
 )
 
-// wrk returns requests per second; script is in Lua.
-func (l *load) wrk(b *testing.B, address, script string) float64 {
+// wrk returns requests per second; script is in Lua, options are more of wrk's.
+func (l *load) wrk(b *testing.B, address, script string, options ...string) float64 {
 	b.Helper()
-	args := []string{"-t2", "-c32", fmt.Sprintf("-d%ds", loadSeconds)}
+	args := append([]string{"-t2", "-c32", fmt.Sprintf("-d%ds", loadSeconds)}, options...)
 	if script != "" {
 		file := filepath.Join(b.TempDir(), "wrk.lua")
 		if err := os.WriteFile(file, []byte(script), 0o600); err != nil {

@@ -8,6 +8,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"net/http"
+	"runtime"
 	"sort"
 	"strings"
 	"sync/atomic"
@@ -19,7 +20,8 @@ import (
 )
 
 // hasher hashes passwords with argon2id (RFC 9106). Each hash fills memory
-// KiB, so only a few run at once and the others wait.
+// KiB, so only a few run at once and the others wait; one processor is left to
+// those who don't sign in.
 type hasher struct {
 	memory, time uint32
 	slots        chan struct{}
@@ -27,10 +29,13 @@ type hasher struct {
 	worked       func(algorithm string) // for tests: told of every hash that is computed
 }
 
+// maxHashes run at once, however many processors there are.
+const maxHashes = 4
+
 // newHasher takes the memory in KiB and the number of passes. OWASP's Password
 // Storage Cheat Sheet recommends 19456 and 2 with one lane.
 func newHasher(memory, time uint32) *hasher {
-	return &hasher{memory: memory, time: time, slots: make(chan struct{}, 4), worked: func(string) {}}
+	return &hasher{memory: memory, time: time, slots: make(chan struct{}, max(1, min(maxHashes, runtime.GOMAXPROCS(0)-1))), worked: func(string) {}}
 }
 
 // hash returns a password's hash as a PHC string.

@@ -33,6 +33,10 @@ type galleryQuery struct {
 	After         string // cursor of the page before; then Page is its
 }
 
+// maxFound is how many projects a search finds, the newest: ordering all that hold
+// a word of which most have one would take longer with every project.
+const maxFound = 500
+
 // sorts are the orders of the gallery, by every name they have: the largest
 // key first, and of equal ones the newest project.
 var sorts = map[string]struct{ key, kind string }{
@@ -43,7 +47,7 @@ var sorts = map[string]struct{ key, kind string }{
 	"most_viewed": {"p.view_count", "integer"},
 	"downloads":   {"p.download_count", "integer"},
 	"featured":    {"p.featured_at", "timestamp"}, // and no others; for the front page
-	"relevance":   {"ts_rank(s.words, search_query($6), 1)", "real"},
+	"relevance":   {"ts_rank(p.words, search_query($6), 1)", "real"},
 }
 
 func (in *input) galleryQuery() galleryQuery {
@@ -136,8 +140,11 @@ func (s *server) listProjects(ctx context.Context, q galleryQuery, v viewer) (ga
 		SortKey        string
 		Total          int
 	}
-	sort := sorts[q.Sort]
-	sql := strings.NewReplacer("SORT_KEY", sort.key, "KEY_TYPE", sort.kind, "PICTURE", pictureColumns).Replace(queries["gallery"])
+	sort, held, bound := sorts[q.Sort], "not materialized", ""
+	if q.Search != "" {
+		held, bound = "materialized", fmt.Sprintf("order by s.project_id desc limit %d", maxFound)
+	}
+	sql := strings.NewReplacer("SORT_KEY", sort.key, "KEY_TYPE", sort.kind, "PICTURE", pictureColumns, "HELD", held, "BOUND", bound).Replace(queries["gallery"])
 	// Planned each time for what is asked: a plan for everything that could be
 	// would read all projects.
 	rows, err := s.db.Query(ctx, sql, pgx.QueryExecModeCacheDescribe, v.ID, q.Status, q.Tag, q.AuthorID, q.Difficulty, q.words(), key, id, q.PerPage+1, offset, q.Sort == "featured")

@@ -91,6 +91,7 @@ func serve(ctx context.Context, cfg config, getenv func() (func(string) string, 
 	beside, end := context.WithCancel(context.WithoutCancel(ctx))
 	var working sync.WaitGroup
 	working.Go(func() { s.work(beside) })
+	working.Go(func() { settle(beside) })
 	defer func() {
 		end()
 		working.Wait()
