@@ -126,9 +126,11 @@ func TestTwoInstances(t *testing.T) {
 		alice.get("/me").want(http.StatusOK)
 	}
 	for _, i := range two {
-		text, err := os.ReadFile(filepath.Join(i.dir, "log"))
-		must(t, err)
-		same(t, "nginx asks it too", strings.Contains(string(text), "path=/me "), true)
+		wait(t, "nginx to have asked it too", func() bool { // the log is written a moment later
+			text, err := os.ReadFile(filepath.Join(i.dir, "log"))
+			must(t, err)
+			return strings.Contains(string(text), "path=/me ")
+		})
 	}
 
 	// What changes on one is seen on the other.
