@@ -110,11 +110,11 @@ footprint: ## measure how soon the server is ready and what memory it takes
 
 CHAOS ?= 100
 
-chaos: ## break what the server stands on while it is written to, and count what is lost
+chaos: ## break what the server stands on while it is written to, and count what is lost (ONLY=NAS: of that alone)
 	$(call need,$(has-postgres),postgresql)
 	$(call need,$(has-samba),samba)
 	$(call need,command -v nginx || ls /usr/sbin/nginx,nginx-light)
-	CI=1 CHAOS=$(CHAOS) go test -run '^(TestChaos|TestTwoInstances)$$' -count=1 -v -timeout 60m .
+	CI=1 CHAOS=$(CHAOS) ONLY='$(ONLY)' go test -run '^(TestChaos|TestTwoInstances)$$' -count=1 -v -timeout 60m .
 
 # release SOURCE, TARGET, ENVIRONMENT: builds the binaries of a release into a folder.
 define release
