@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -130,6 +131,8 @@ func (s *server) listen(ctx context.Context, listener net.Listener) error {
 		MaxHeaderBytes:    64 << 10,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelWarn),
 	}
+	var fresh newcomers
+	web.ConnState = fresh.note
 	drained := make(chan error, 1)
 	go func() {
 		<-ctx.Done()
@@ -139,11 +142,13 @@ func (s *server) listen(ctx context.Context, listener net.Listener) error {
 		if errors.Is(context.Cause(ctx), context.Canceled) {
 			time.Sleep(s.cfg.drain)
 		}
+		listener.Close()
+		fresh.hear()
 		patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.finish)
 		defer cancel()
 		drained <- errors.Join(web.Shutdown(patience), web.Close())
 	}()
-	if err := web.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+	if err := web.Serve(listener); ctx.Err() == nil {
 		return err
 	}
 	if err := <-drained; err != nil {
@@ -153,6 +158,33 @@ func (s *server) listen(ctx context.Context, listener net.Listener) error {
 		return cause
 	}
 	return nil
+}
+
+// newcomers are connections whose first request is still on its way. Shutdown
+// would close them without an answer.
+type newcomers struct {
+	conns sync.Map
+	count atomic.Int64
+}
+
+func (n *newcomers) note(c net.Conn, state http.ConnState) {
+	if state == http.StateNew {
+		n.conns.Store(c, nil)
+		n.count.Add(1)
+	} else if _, was := n.conns.LoadAndDelete(c); was {
+		n.count.Add(-1)
+	}
+}
+
+// hear returns when every one has said what it wants, or after a second, since
+// some never do. That there are none has to be seen three times: one may just
+// have been accepted, and another's request just been read.
+func (n *newcomers) hear() {
+	for none, began := 0, time.Now(); none < 3 && time.Since(began) < time.Second; time.Sleep(20 * time.Millisecond) {
+		if none++; n.count.Load() > 0 {
+			none = 0
+		}
+	}
 }
 
 // announce prints what an operator wants to know at the start, and logs the
