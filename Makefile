@@ -7,7 +7,7 @@ REVISION ?= $(shell git rev-parse HEAD 2>/dev/null)
 URL ?= http://localhost:8000
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test browser-test screenshots cover build bench-takeover bench load chaos release vulncheck image image-test clean
+.PHONY: help run demo test browser-test screenshots cover build bench-takeover bench load chaos attack release vulncheck image image-test clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -99,6 +99,17 @@ CHAOS ?= 100
 chaos: ## break what the server stands on while it is written to, and count what is lost
 	$(call need,$(has-postgres),postgresql)
 	CHAOS=$(CHAOS) go test -run '^TestChaos$$' -count=1 -v -timeout 60m .
+
+FUZZTIME ?= 10m
+
+attack: ## fuzz whatever reads foreign input (FUZZTIME=10m each), try SQL injection, and see how time grows with length
+	$(call need,$(has-postgres),postgresql)
+	$(call need,command -v sqlmap,sqlmap)
+	$(call need,$(has-proxies),nginx-light caddy)
+	$(need-browser)
+	ATTACK=1 CI=1 go test -run '^(TestSQLInjection|TestTimeGrowsWithLength|TestScriptsInTexts|TestNginx|TestCaddy)$$' -count=1 -v -timeout 3h .
+	@for target in $$(go test -list '^Fuzz' . | grep '^Fuzz'); do echo "$$target"; \
+		go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -timeout 0 . || exit 1; done
 
 # release SOURCE, TARGET, ENVIRONMENT: builds the binaries of a release into a folder.
 define release
