@@ -8,7 +8,7 @@ REVISION ?= $(shell git rev-parse HEAD 2>/dev/null)
 URL ?= http://localhost:8000
 
 .DEFAULT_GOAL := help
-.PHONY: help run demo test browser-test screenshots cover build bench-takeover bench load scale footprint chaos release vulncheck image image-test up down logs backup restore clean
+.PHONY: help run demo test browser-test screenshots cover build bench-takeover bench load scale footprint chaos release vulncheck image image-test up down logs backup restore attack clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -115,6 +115,17 @@ chaos: ## break what the server stands on while it is written to, and count what
 	$(call need,$(has-samba),samba)
 	$(call need,command -v nginx || ls /usr/sbin/nginx,nginx-light)
 	CI=1 CHAOS=$(CHAOS) ONLY='$(ONLY)' go test -run '^(TestChaos|TestTwoInstances)$$' -count=1 -v -timeout 60m .
+
+FUZZTIME ?= 10m
+
+attack: ## fuzz whatever reads foreign input (FUZZTIME=10m each), try SQL injection, and see how time grows with length
+	$(call need,$(has-postgres),postgresql)
+	$(call need,command -v sqlmap,sqlmap)
+	$(call need,$(has-proxies),nginx-light caddy)
+	$(need-browser)
+	ATTACK=1 CI=1 go test -run '^(TestSQLInjection|TestTimeGrowsWithLength|TestScriptsInTexts|TestNginx|TestCaddy)$$' -count=1 -v -timeout 3h .
+	@for target in $$(go test -list '^Fuzz' . | grep '^Fuzz'); do echo "$$target"; \
+		go test -run '^$$' -fuzz "^$$target$$" -fuzztime $(FUZZTIME) -timeout 0 . || exit 1; done
 
 # release SOURCE, TARGET, ENVIRONMENT: builds the binaries of a release into a folder.
 define release
