@@ -19,7 +19,17 @@ const shots = {
   "two-factor": ["/account/two-factor", { name: "mira" }],
   admin: ["/admin", { name: setup.admin }],
   moderation: ["/admin/moderation", { name: setup.admin }],
+  users: ["/admin/users", { name: setup.admin }],
+  views: ["/admin/views", { name: setup.admin }],
+  register: ["/register"],
 };
+
+// The front page has something that an admin has chosen.
+const warden = await (await browser.newContext()).newPage();
+await signIn(warden, setup.admin, setup.password);
+await warden.context().request.post(`${setup.site}/api/admin/projects/3/feature`);
+await warden.context().close();
+
 for (const [file, [path, { width = 1100, height = 760, colorScheme = "light", name, at } = {}]] of Object.entries(shots)) {
   const page = await (await browser.newContext({ viewport: { width, height }, colorScheme, reducedMotion: "reduce", locale: "en-GB" })).newPage();
   if (name) await signIn(page, name, name === setup.admin ? setup.password : "Workshop-2026");
