@@ -62,6 +62,9 @@ func (g galleryPage) Filtered() bool {
 	return g.Query.Search != "" || g.Query.Tag != "" || g.Query.Difficulty != "" || g.Query.Status != "" || g.Query.AuthorID != nil
 }
 
+// Bounded reports whether there can be older projects that were not looked at.
+func (g galleryPage) Bounded() bool { return g.Query.Search != "" && g.Total == maxFound }
+
 // At is the address of another page of the same list.
 func (g galleryPage) At(page int) string { return g.link(g.Query.Tag, page) }
 

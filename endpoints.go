@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"math"
 	"net/http"
 )
@@ -163,7 +164,7 @@ func operations() []operation {
 		{pattern: "POST /analytics/refresh-page-view-counts", tag: "Page views", summary: "Nothing any more", about: "Counts are always up to date.", out: message{}},
 
 		{pattern: "POST /api/projects", tag: "Projects", summary: "Begin a project", about: "It is a draft.", body: projectParams, status: http.StatusCreated, out: projectDetail{}, also: map[int]string{409: "One has as many as one may."}},
-		{pattern: "GET /api/projects", tag: "Projects", summary: "Find projects", about: "Published ones, and one's own drafts.", cached: true, out: gallery{}, also: map[int]string{401: "Drafts are asked for, and nobody is signed in."},
+		{pattern: "GET /api/projects", tag: "Projects", summary: "Find projects", about: fmt.Sprintf("Published ones, and one's own drafts. A search finds the newest %d that fit.", maxFound), cached: true, out: gallery{}, also: map[int]string{401: "Drafts are asked for, and nobody is signed in."},
 			query: []param{optionalParam("search", 200, "weather"), optionalParam("tag", maxTagLength, "radio"), optionalParam("difficulty", 50, "Beginner"), numberParam("author_id", 0, math.MaxInt32, 1).like(nil), choiceParam("status_filter", "draft", "published").like(nil),
 				choiceParam("sort", "recent", "popular", "views", "downloads", "relevance", "most_liked", "most_viewed"), numberParam("page", 1, 1_000_000, 1).usually(1), numberParam("per_page", 1, 100, 20).usually(20),
 				optionalParam("after", 500, "").like(nil).saying("next_cursor of the page before, instead of page")}},

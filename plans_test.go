@@ -101,7 +101,7 @@ func TestPlansOnABigDatabase(t *testing.T) {
 			"/interact/likes/page%2F7", "/api/likes/count?url=page/7", "/interact/comments/old%2F7", "/interact/entity/comments?entity_type=project&entity_id=1501", "/interact/comments/1007/likers",
 			"/analytics/page-views/old%2F7", "/analytics/page-views/page%2F7/timeline?period=annual", "/analytics/most-viewed", "/interact/most-liked", "/api/summary?url=old/7&url=page/8",
 			"/profile/user1500", "/profile/user1500/comments", "/api/users/user1500/comments_count", "/api/projects/1501", "/api/projects/1501/steps", "/api/projects/1501/images", "/",
-			"/api/projects?sort=recent", "/api/projects?sort=popular", "/api/projects?sort=views", "/api/projects?sort=downloads", "/api/projects?tag=tag7", "/api/projects?author_id=1500", "/api/projects?search=robo&tag=tag7",
+			"/api/projects?sort=recent", "/api/projects?sort=popular", "/api/projects?sort=views", "/api/projects?sort=downloads", "/api/projects?tag=tag7", "/api/projects?author_id=1500", "/api/projects?search=robo&tag=tag7", "/api/projects?search=lamp",
 			"/feeds/comments.atom", "/feeds/comments.atom?url=page/7", "/feeds/projects.atom", "/feeds/projects.atom?tag=tag7", "/feeds/users/user1500.atom", "/thread?url=page/7", "/api/components/search?q=part",
 		}},
 		{root, []string{"/api/admin/moderation", "/interact/comments/flagged"}},

@@ -31,20 +31,20 @@ const fillScale = `
 	create function pg_temp.words(n int, seed int) returns text language sql as $$
 		select string_agg('w' || floor(power(20000, abs(hashint4(seed * 131 + g)) / 2147483648.0)), ' ') from generate_series(1, n) g $$;
 	create function pg_temp.pick(n int, k int) returns int language sql immutable as $$ select (hashint4(n * 7 + k) & 2147483647) % 2000 $$;
-	create temp table phrase as select n, text, search_words(text, 'C') as words from (select n, pg_temp.words(20, n) as text from generate_series(0, 1999) n offset 0) p;
+	create temp table phrase as select n as nr, text, search_words(text, 'C') as words from (select n, pg_temp.words(20, n) as text from generate_series(0, 1999) n offset 0) p;
 	insert into "user" (username, email, hashed_password) select 'user' || n, 'user' || n || '@example.com', 'x' from generate_series(1, greatest(SESSIONS / 10, 100)) n;
 	insert into project (id, title, description, author_id, status, created_at, like_count, view_count, download_count, difficulty_level)
 		select n, split_part(a.text, ' ', 1) || ' ' || split_part(b.text, ' ', 2) || ' u' || n, a.text || ' ' || b.text || ' ' || c.text, 1 + n % 100,
 			case when n % 20 = 0 then 'draft' else 'published' end, now() - (PROJECTS - n) * interval '7 minutes',
 			abs(hashint4(n)) % 200, abs(hashint4(n + 7)) % 20000, abs(hashint4(n + 9)) % 3000, (array['Beginner', 'Intermediate', 'Advanced'])[1 + n % 3]
-		from generate_series(1, PROJECTS) s (n) join phrase a on a.n = pg_temp.pick(s.n, 0) join phrase b on b.n = pg_temp.pick(s.n, 1) join phrase c on c.n = pg_temp.pick(s.n, 2) order by s.n;
-	insert into project_step (project_id, step_number, title, content) select p.id, g, 'Step', text from project p cross join generate_series(1, 2) g join phrase on n = pg_temp.pick(p.id, 2 + g);
+		from generate_series(1, PROJECTS) s (n) join phrase a on a.nr = pg_temp.pick(s.n, 0) join phrase b on b.nr = pg_temp.pick(s.n, 1) join phrase c on c.nr = pg_temp.pick(s.n, 2) order by s.n;
+	insert into project_step (project_id, step_number, title, content) select p.id, g, 'Step', text from project p cross join generate_series(1, 2) g join phrase on nr = pg_temp.pick(p.id, 2 + g);
 	insert into project_tag (project_id, tag_name) select id, 'tag' || id % 50 from project where id % 2 = 0;
 	insert into tag_tally select '', count(*) from project where status = 'published' on conflict (tag_name) do update set project_count = excluded.project_count;
 	insert into tag_tally select tag_name, count(*) from project_tag join project p on p.id = project_id where p.status = 'published' group by 1;
 	insert into project_search (project_id, words) select p.id, setweight(to_tsvector('simple', p.title), 'A') || a.words || b.words || c.words || d.words || e.words
-		from project p join phrase a on a.n = pg_temp.pick(p.id, 0) join phrase b on b.n = pg_temp.pick(p.id, 1) join phrase c on c.n = pg_temp.pick(p.id, 2)
-			join phrase d on d.n = pg_temp.pick(p.id, 3) join phrase e on e.n = pg_temp.pick(p.id, 4) order by p.id;
+		from project p join phrase a on a.nr = pg_temp.pick(p.id, 0) join phrase b on b.nr = pg_temp.pick(p.id, 1) join phrase c on c.nr = pg_temp.pick(p.id, 2)
+			join phrase d on d.nr = pg_temp.pick(p.id, 3) join phrase e on e.nr = pg_temp.pick(p.id, 4) order by p.id;
 	insert into comment (user_id, url, content, created_at) select 1 + n % 100, 'page/' || n / 40, 'A comment that says a little about the page, number ' || n, now() - n * interval '1 second' from generate_series(0, COMMENTS - 1) n;
 	insert into page_count (url, comment_count) select 'page/' || n, 40 from generate_series(0, COMMENTS / 40 - 1) n;
 	insert into session (user_id, last_seen_at) select 1 + n / 10, now() from generate_series(0, SESSIONS - 1) n;

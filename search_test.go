@@ -100,6 +100,28 @@ func TestSearch(t *testing.T) {
 	same(t, "no tags", nobody.searched("search=croissant"), "")
 }
 
+// A search finds the newest of those that fit, in each of its orders.
+func TestSearchFindsTheNewest(t *testing.T) {
+	t.Parallel()
+	st := newSite(t)
+	st.member("alice")
+	st.exec(fmt.Sprintf(`
+		set session_replication_role = replica; -- no tallies, which take their time
+		insert into project (title, description, author_id, status, like_count)
+			select 'P' || n, 'A robot', 1, case when n %% 11 = 0 then 'draft' else 'published' end, n from generate_series(1, %d) n;
+		set session_replication_role = origin;
+		select index_projects(array(select id from project))`, maxFound/10*11+20))
+	nobody := st.visitor()
+	var g galleryShape
+	nobody.get("/api/projects?search=robot&per_page=100&page=5").want(http.StatusOK).into(&g)
+	same(t, "found, and the last page", fmt.Sprint(g.Total, len(g.Projects), g.Projects[99].Title), "500 100P21")
+	nobody.get("/api/projects?search=robot&sort=popular&per_page=1").want(http.StatusOK).into(&g)
+	same(t, "by likes", fmt.Sprint(g.Total, g.titles()), "500P570")
+	nobody.get("/api/projects?search=p19").want(http.StatusOK).into(&g)
+	same(t, "another word finds older ones", strings.Contains(" "+g.titles()+" ", " P19 "), true)
+	same(t, "the page says so", strings.Contains(string(nobody.page("/projects?search=robot").want(http.StatusOK).body), "The newest 500 projects"), true)
+}
+
 // Pages by cursor hold every project once, in every order, whatever is added
 // meanwhile.
 func TestCursors(t *testing.T) {
