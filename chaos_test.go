@@ -478,7 +478,7 @@ func (c *chaos) lost() (lost int) {
 			miss("%s holds something else, %v", p.path, err)
 		}
 		var name string
-		if err := c.db.QueryRow(c.t.Context(), `select filename from project_file where id = $1`, p.arg).Scan(&name); err == nil {
+		if err = c.db.QueryRow(c.t.Context(), `select filename from project_file where id = $1`, p.arg).Scan(&name); err == nil {
 			content, err = os.ReadFile(c.smb.path(fileFolder, name))
 		}
 		if hash := sha256.Sum256(content); err != nil || hex.EncodeToString(hash[:]) != p.hash {
