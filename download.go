@@ -98,7 +98,7 @@ type zipStream struct {
 }
 
 // zipChunk is large enough that handing a chunk on costs little beside it.
-const zipChunk = 64 << 10
+const zipChunk = 128 << 10
 
 func (s *server) newZIP(w io.Writer) *zipStream {
 	z := &zipStream{Writer: zip.NewWriter(w), deflaters: &s.deflaters, chunk: make([]byte, zipChunk)}
