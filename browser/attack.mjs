@@ -109,15 +109,16 @@ async function write() {
 // page, whether the policy let it run or not.
 function injected([site, embedding]) {
   const found = [...(window.hits || [])];
+  const origin = (address) => URL.canParse(address, document.baseURI) ? new URL(address, document.baseURI).origin : "none";
   const look = (root) => {
     for (const element of root.querySelectorAll("*")) {
       for (const { name, value } of element.attributes) {
         if (name.startsWith("on") || name === "srcdoc" || name === "style" || ["href", "src", "action", "formaction", "xlink:href", "poster"].includes(name) && /^[\s\u0000-\u0020]*(javascript|vbscript|data:text)/i.test(value)) found.push(`${element.localName} ${name}=${value.slice(0, 60)}`);
       }
-      const own = element.localName === "script" && (element.type === "application/ld+json" || [site, embedding].includes(new URL(element.src, "null:").origin));
+      const own = element.localName === "script" && (element.type === "application/ld+json" || element.src && [site, embedding].includes(origin(element.src)));
       if (["iframe", "object", "embed", "base", "script", "style", "frame", "applet", "math", "foreignObject"].includes(element.localName) && !own) found.push(element.outerHTML.slice(0, 120));
-      if (element.localName === "link" && ![site, embedding].includes(new URL(element.href).origin) && element.rel === "stylesheet" || element.localName === "meta" && element.httpEquiv) found.push(element.outerHTML.slice(0, 120));
-      if (element.localName === "form" && new URL(element.action).origin !== site) found.push(element.outerHTML.slice(0, 120));
+      if (element.localName === "link" && ![site, embedding].includes(origin(element.href)) && element.rel === "stylesheet" || element.localName === "meta" && element.httpEquiv) found.push(element.outerHTML.slice(0, 120));
+      if (element.localName === "form" && origin(element.getAttribute("action") || "") !== site) found.push(element.outerHTML.slice(0, 120));
       if (element.shadowRoot) look(element.shadowRoot);
     }
   };
@@ -178,7 +179,8 @@ try {
   await bare.addInitScript(() => { window.hit = () => console.log("HIT"); });
   bare.on("console", (message) => message.text() === "HIT" && say(bare.url(), "a script of a file ran"));
   bare.on("dialog", (dialog) => say(bare.url(), `a dialog says ${dialog.message()}`));
-  bare.on("request", (request) => request.url().startsWith("http") && !request.url().startsWith(setup.site) && say(bare.url(), `asked another host: ${request.url()}`));
+  // What the policy blocks is announced as a request, and not sent; what is sent fails, since there is no other host.
+  bare.on("requestfailed", (request) => request.url().startsWith(foreign) && request.failure().errorText !== "csp" && say(bare.url(), `asked another host: ${request.url()} ${request.failure().errorText}`));
   for (const address of pages.raw) {
     await bare.goto(setup.site + address, { waitUntil: "load" }).catch((error) => { if (!/Download is starting|ERR_ABORTED/.test(error.message)) throw error; });
   }
