@@ -60,7 +60,7 @@ export async function visitor(browser, name, { size = "desktop", scheme = "light
       window.shifters = [];
       new PerformanceObserver((list) => list.getEntries().filter((entry) => !entry.hadRecentInput).forEach((entry) => {
         window.shifted += entry.value;
-        window.shifters.push(...entry.sources.map(({ node }) => node?.outerHTML?.slice(0, 120) ?? node?.textContent));
+        window.shifters.push(...entry.sources.map(({ node, previousRect: was, currentRect: is }) => `${node?.outerHTML?.slice(0, 120) ?? node?.textContent} ${JSON.stringify(was)} ${JSON.stringify(is)}`));
       })).observe({ type: "layout-shift", buffered: true });
     });
   }
