@@ -153,6 +153,7 @@ func startLoad(b *testing.B) *load {
 
 func (l *load) fill(b *testing.B) {
 	for n := range 101 { // more than connections, and no divisor of the number of pages
+		l.token = "" // signing in ends the session that one comes with
 		l.register(b, fmt.Sprint("ada", n))
 		l.writers = append(l.writers, l.token)
 	}
