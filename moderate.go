@@ -38,9 +38,9 @@ func (s *server) loadAuthors(ctx context.Context, tx pgx.Tx, ids ...int) (map[in
 	var batch pgx.Batch
 	batch.Queue(`select from "user" where id = any ($1) order by id for no key update`, ids)
 	batch.Queue(`
-		select id, type = 1 as admin, banned_until, created_at, exists (select from comment where user_id = u.id and not is_hidden) as approved, coalesce(written, 0) as written, first
-		from "user" u left join lateral (select count(*) as written, min(c.created_at) as first from comment c where user_id = u.id and c.created_at > $2) recent
-			on u.created_at > $3
+		select id, type = 1 as admin, banned_until, created_at, (select true from comment where user_id = u.id and not is_hidden limit 1) is not null as approved, written, first
+		from "user" u
+		left join lateral (select count(*) as written, min(c.created_at) as first from comment c where u.created_at > $3 and user_id = u.id and c.created_at > $2) recent on true
 		where id = any ($1)`, ids, now.Add(-time.Hour), since).Query(func(rows pgx.Rows) error {
 		list, err := pgx.CollectRows(rows, pgx.RowToStructByName[author])
 		for _, a := range list {
