@@ -10,8 +10,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 )
 
 func TestLikes(t *testing.T) {
@@ -540,11 +538,7 @@ func TestDeepThreads(t *testing.T) {
 	alice.get("/interact/comments/a?flat=true").want(http.StatusOK).into(&flat)
 	same(t, "flat", len(flat) == 10001 && *flat[10000].ParentCommentID == 10000, true)
 	alice.page("/thread?url=a").want(http.StatusOK).shows("Last")
-	must(t, pgx.BeginFunc(t.Context(), st.db, func(tx pgx.Tx) error {
-		must(t, untimed(t.Context(), tx)) // it takes seconds, and on a busy machine more than a request has
-		_, err := tx.Exec(t.Context(), `delete from "user"`)
-		return err
-	}))
+	st.exec(`delete from "user"`)
 	same(t, "left", st.count(`select count(*) from comment`), 0)
 }
 
