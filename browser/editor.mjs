@@ -138,6 +138,7 @@ export async function building(page) {
   // By its buttons.
   await row.getByRole("button", { name: /up$/ }).click();
   await until("the order", titles(read), "Cut,Glue,Wire");
+  await until("the rows, when the section has come anew", () => page.locator("#steps .part-list > li").evaluateAll((rows) => rows.map((row) => row.dataset.name)), "step 1, Cut,step 2, Glue,step 3, Wire");
   // By pointer.
   const from = await page.locator('#steps li[data-name$="Wire"] .handle').boundingBox();
   const to = await page.locator('#steps li[data-name$="Cut"]').boundingBox();

@@ -512,7 +512,8 @@ function putOrder(list) {
 async function refresh(section) {
   const open = byID(section).querySelector(".part-form")?.closest("li").id;
   const { page } = await ask(`${project}/edit${open ? "?edit=" + open : ""}`, section);
-  place(page, section);
+  // A row that is being dragged stays in its hand; where it is let go brings the section anew.
+  if (!byID(section).querySelector(".dragged")) place(page, section);
 }
 
 function sayPlace(row) {
