@@ -343,6 +343,7 @@ func TestAdminProjects(t *testing.T) {
 	root.post(api+"/unfeature", nil).want(http.StatusOK)
 	root.post(api+"/unpublish", nil).detail(http.StatusUnprocessableEntity, "Note is required")
 	root.post(api+"/unpublish", map[string]any{"note": "It still burns."}).want(http.StatusOK).shows("alice is told why")
+	root.post(api+"/unpublish", map[string]any{"note": "again"}).detail(http.StatusBadRequest, "a draft already")
 	root.post(api+"/feature", nil).detail(http.StatusBadRequest, "Only a published project")
 	alice.page(fmt.Sprintf("/projects/%d/edit", id)).shows("It still burns.")
 	alice.post(api+"/unpublish", map[string]any{"note": "x"}).want(http.StatusForbidden)

@@ -347,6 +347,18 @@ window.addEventListener("online", () => {
   waiting.forEach((repeat) => repeat());
 });
 
+// A new project is kept once more as it is sent, and not while its page is left:
+// what follows takes that away when there is a draft.
+let isSent = false;
+if (isNew) {
+  editor.addEventListener("submit", ({ target: form }) => {
+    clearTimeout(keepSoon.get(form));
+    keep(form);
+    isSent = true;
+  });
+  window.addEventListener("pageshow", () => (isSent = false)); // back again
+}
+
 editor.addEventListener("submit", (event) => {
   const form = event.target;
   if (event.defaultPrevented || isNew || form.method !== "post" || !form.getAttribute("action").startsWith(project + "/edit") || form.enctype === "multipart/form-data") return;
@@ -377,7 +389,7 @@ for (const kind of ["input", "change"]) editor.addEventListener(kind, (event) =>
 });
 
 document.addEventListener("visibilitychange", () => {
-  if (!document.hidden) return;
+  if (!document.hidden || isSent) return;
   for (const form of guarded().filter(isDirty)) {
     keep(form);
     if (savesItself(form)) saveQuietly(form, true);
