@@ -86,7 +86,7 @@ var mayUse = map[string]string{
 		GET /admin/moves, GET /admin/moves.csv, POST /admin/moves, GET /admin/log, GET /admin/log.csv, GET /admin/system,
 		POST /admin/system/letters/{id}/again, GET /admin/storage, GET /admin/users/{id}, GET /admin/views, GET /admin/views.csv,
 		POST /admin/users/{id}/{action}, POST /admin/force-password-reset/{id}, POST /admin/generate-reset-code/{id},
-		GET /admin/moderation, POST /admin/moderation/{id}/{act}`,
+		GET /admin/moderation, GET /admin/moderation.csv, POST /admin/moderation/{id}/{act}`,
 }
 
 // everyRoute is every line of the tables of routes, and who may use it.

@@ -92,7 +92,7 @@ const (
 // daily counts the last so many days by one of these queries.
 func (s *server) daily(ctx context.Context, query string, days int) ([]dayCount, error) {
 	today := s.now().UTC()
-	return trafficPart[dayCount](ctx, s, `
+	return many[dayCount](ctx, s.db, `
 		select day::date as date, coalesce(n, 0)::bigint as count from generate_series($1::date, $2::date, '1 day') day
 		left join (`+query+`) counted (on_day, n) on on_day = day::date order by 1`, today.AddDate(0, 0, 1-days), today)
 }

@@ -231,7 +231,7 @@ func operations() []operation {
 		{pattern: "DELETE /api/projects/{project}/images/{id}", tag: "Files and pictures", summary: "Delete a picture", status: http.StatusNoContent},
 
 		{pattern: "GET /interact/comments/flagged", tag: "Moderation", summary: "Comments that were reported", about: "Most reports first.", out: []flaggedComment{}},
-		{pattern: "GET /api/admin/moderation", tag: "Moderation", summary: "What waits for a moderator", query: []param{choiceParam("show", "open", "flagged", "hidden").usually("open"), numberParam("limit", 1, maxQueue, 50).usually(50), offsetParam}, out: []moderationItem{}},
+		{pattern: "GET /api/admin/moderation", tag: "Moderation", summary: "What waits for a moderator", query: []param{optionalParam("q", 100, "spam").saying("in texts, names and addresses, or an id"), choiceParam("show", "open", "flagged", "hidden").usually("open"), numberParam("limit", 1, maxQueue, 50).usually(50), offsetParam}, out: []moderationItem{}},
 		{pattern: "POST /interact/comments/{id}/hide", tag: "Moderation", summary: "Hide a comment", body: []param{reasonParam}, maybe: true, out: message{}},
 		{pattern: "POST /interact/comments/{id}/unhide", tag: "Moderation", summary: "Show a comment again, or let one through", out: message{}},
 		{pattern: "POST /interact/comments/{id}/clear-flags", tag: "Moderation", summary: "Clear the reports of a comment", out: message{}},

@@ -67,7 +67,7 @@ func (s *server) projectList() adminList[adminProject] {
 
 // listAdminProjects searches titles and authors, or for an id.
 func (s *server) listAdminProjects(ctx context.Context, q listQuery) (list []adminProject, total int, err error) {
-	list, err = trafficPart[adminProject](ctx, s, selectAdminProjects+`
+	list, err = many[adminProject](ctx, s.db, selectAdminProjects+`
 		where ($2 = '' or p.title ilike $1 or u.username ilike $1 or p.id::varchar = $2)
 		  and case $3 when 'published' then p.status = 'published' when 'draft' then p.status = 'draft' when 'featured' then p.featured_at is not null
 		      when 'noted' then p.moderator_note is not null else true end

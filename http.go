@@ -189,6 +189,16 @@ func (s *server) answerError(w http.ResponseWriter, r *http.Request, err error) 
 		_ = s.render(w, r, public.status, "error", info.viewer, data.Heading(), data) // which logs
 		return
 	}
+	// A picture of a page that can't be had leaves a frame: browsers show what
+	// comes, whatever its status is. Pages of other origins may have their own ways.
+	if r.Header.Get("Sec-Fetch-Dest") == "image" && r.Header.Get("Sec-Fetch-Site") == "same-origin" && (public.status == http.StatusNotFound || public.status >= 500) {
+		if frame, err := staticFiles.ReadFile("static/nopicture.svg"); err == nil {
+			w.Header().Set("Content-Type", "image/svg+xml")
+			w.WriteHeader(public.status)
+			_, _ = w.Write(frame) // the client is gone if this fails
+			return
+		}
+	}
 	body := errorAnswer{public.detail, public.code, public.faults}
 	if err := writeJSON(w, public.status, body); err != nil {
 		s.log.Error("writing an error", "error", err)

@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -419,17 +419,23 @@ type threadNeighbour struct {
 // maxQueue is the length of one answer.
 const maxQueue = 100
 
-// loadQueue returns the comments that are open, flagged or hidden, those with
-// the most reports first, and how many there are.
-func (s *server) loadQueue(ctx context.Context, show string, limit, offset int) (list []moderationItem, total int, err error) {
-	rows, err := s.db.Query(ctx, queries["flagged"], show, limit, offset)
-	if err != nil {
-		return nil, 0, err
-	}
-	counted, err := pgx.CollectRows(rows, pgx.RowToStructByName[struct {
+// queueShows are the parts of the queue: seen by nobody yet, with reports, and
+// out of sight.
+var queueShows = []choice{{"open", "To do"}, {"flagged", "Reported"}, {"hidden", "Hidden"}}
+
+var queueOrders = map[string]string{
+	"reports": "c.flag_count desc, c.created_at desc, c.id desc",
+	"newest":  "c.created_at desc, c.id desc",
+	"oldest":  "c.created_at, c.id",
+}
+
+// loadQueue returns the comments of a part of the queue, and how many there
+// are. It searches texts, authors and addresses, or for an id.
+func (s *server) loadQueue(ctx context.Context, q listQuery) (list []moderationItem, total int, err error) {
+	counted, err := many[struct {
 		moderationItem
 		Total int
-	}])
+	}](ctx, s.db, queries["flagged"]+` order by `+queueOrders[q.Sort]+` limit $4 offset $5`, likePattern(q.Search), q.Search, q.Show, q.limit, q.offset)
 	list = make([]moderationItem, len(counted))
 	for i, one := range counted {
 		list[i], total = one.moderationItem, one.Total
@@ -439,7 +445,7 @@ func (s *server) loadQueue(ctx context.Context, show string, limit, offset int) 
 
 // showFlagged answers the comments with reports, most reports first.
 func (s *server) showFlagged(w http.ResponseWriter, r *http.Request, v viewer) error {
-	list, total, err := s.loadQueue(r.Context(), "flagged", 1000, 0)
+	list, total, err := s.loadQueue(r.Context(), listQuery{Show: "flagged", Sort: "reports", limit: 1000})
 	if err != nil {
 		return err
 	}
@@ -454,12 +460,13 @@ func (s *server) showFlagged(w http.ResponseWriter, r *http.Request, v viewer) e
 // showModeration answers the queue.
 func (s *server) showModeration(w http.ResponseWriter, r *http.Request, v viewer) error {
 	in := queryInput(r)
-	show := in.choice("show", "open", "open", "flagged", "hidden")
-	limit, offset := in.integer("limit", ptr(50), 1, maxQueue), in.integer("offset", ptr(0), 0, 1<<31-1)
+	first, all := usual(queueShows)
+	q := listQuery{Search: deref(in.optional("q", nil, 100)), Show: in.choice("show", first, all...), Sort: "reports",
+		limit: in.integer("limit", ptr(50), 1, maxQueue), offset: in.integer("offset", ptr(0), 0, 1<<31-1)}
 	if err := in.err(); err != nil {
 		return err
 	}
-	list, total, err := s.loadQueue(r.Context(), show, limit, offset)
+	list, total, err := s.loadQueue(r.Context(), q)
 	if err != nil {
 		return err
 	}
@@ -467,26 +474,26 @@ func (s *server) showModeration(w http.ResponseWriter, r *http.Request, v viewer
 	return writeJSON(w, http.StatusOK, list)
 }
 
-// queuePage is the data of admin_moderation.html.
-type queuePage struct {
-	paging
-	Show  string
-	Shows []choice
-	Items []queueItem
-	sent  formState
+// queueList is the page of the moderators.
+func (s *server) queueList() adminList[moderationItem] {
+	return adminList[moderationItem]{
+		path: "/admin/moderation", template: "admin_moderation", title: "Moderation", load: s.loadQueue, shows: queueShows,
+		sorts:   []choice{{"reports", "Most reports"}, {"newest", "Newest first"}, {"oldest", "Oldest first"}},
+		columns: []string{"id", "on", "author", "created_at", "text", "reports", "reasons", "held_for", "is_hidden", "reviewed_at", "reviewed_by"},
+		cells: func(m moderationItem) []string {
+			var reasons []string
+			for _, reason := range m.FlagReasons {
+				reasons = append(reasons, reason.Reason)
+			}
+			return []string{strconv.Itoa(m.ID), m.Page(), m.Username, csvTime(&m.CreatedAt), m.Content, strconv.Itoa(m.FlagCount), strings.Join(reasons, ", "),
+				deref(m.HeldFor), strconv.FormatBool(m.IsHidden), csvTime(m.ReviewedAt), m.ReviewedBy}
+		},
+	}
 }
-
-// Form is the form of the kind for the comment with the id.
-func (p queuePage) Form(kind string, id int) formState {
-	return p.sent.or(fmt.Sprintf("%s-%d", kind, id), nil)
-}
-
-// queueItem is a comment on the page of the moderators.
-type queueItem struct{ moderationItem }
 
 // Why is the reason why the comment waits for a moderator.
-func (i queueItem) Why() string {
-	switch deref(i.HeldFor) {
+func (m moderationItem) Why() string {
+	switch deref(m.HeldFor) {
 	case "link":
 		return "It holds a link."
 	case "new":
@@ -497,52 +504,52 @@ func (i queueItem) Why() string {
 	return ""
 }
 
-const queuePageLength = 20
-
-// showQueue answers the page of the moderators.
-func (s *server) showQueue(w http.ResponseWriter, r *http.Request, v viewer) error {
-	in := queryInput(r)
-	show := in.choice("show", "open", "open", "flagged", "hidden")
-	page := in.integer("page", ptr(1), 1, 1e6)
-	if err := in.err(); err != nil {
-		return err
-	}
-	return s.renderQueue(w, r, v, http.StatusOK, show, page, formState{})
+// queueForms makes the forms of the comments on a page of the queue.
+type queueForms struct {
+	paging
+	sent formState
 }
 
-func (s *server) renderQueue(w http.ResponseWriter, r *http.Request, v viewer, status int, show string, page int, sent formState) error {
-	list, total, err := s.loadQueue(r.Context(), show, queuePageLength, (page-1)*queuePageLength)
-	if err != nil {
-		return err
-	}
-	data := queuePage{Show: show, Shows: []choice{{"open", "To do"}, {"flagged", "Reported"}, {"hidden", "Hidden"}}, sent: sent,
-		paging: paging{Path: "/admin/moderation", Values: url.Values{"show": {show}}, Page: page, PerPage: queuePageLength, Total: total}}
-	if data.outside(len(list)) {
-		return seeOther(w, r, data.At(1))
-	}
-	for _, item := range list {
-		data.Items = append(data.Items, queueItem{item})
-	}
-	return s.render(w, r, status, "admin_moderation", v, "Moderation", data)
+// Do is where the form of an act is sent to.
+func (f queueForms) Do(act string, id int) string {
+	return fmt.Sprintf("/admin/moderation/%d/%s?%s", id, act, f.Here())
 }
 
-// sendAct takes what a moderator does on the page.
+// Form is the form of the kind for the comment with the id.
+func (f queueForms) Form(kind string, id int) formState {
+	return f.sent.or(fmt.Sprintf("%s-%d", kind, id), nil)
+}
+
+// showQueue answers the page of the moderators; sent is the form that was
+// refused, if one was.
+func (s *server) showQueue(w http.ResponseWriter, r *http.Request, v viewer, status int, sent formState) error {
+	list := s.queueList()
+	return renderList(s, w, r, v, status, list, func(r *http.Request) (any, error) {
+		p, err := list.read(r)
+		return queueForms{p.paging, sent}, err
+	})
+}
+
+// sendAct takes what a moderator does on the page, whose query it has.
 func (s *server) sendAct(w http.ResponseWriter, r *http.Request, v viewer) error {
 	in, err := readForm(w, r)
 	if err != nil {
 		return err
 	}
+	list, err := s.queueList().read(r)
+	if err != nil {
+		return err
+	}
 	name := r.PathValue("act")
-	show := in.choice("show", "open", "open", "flagged", "hidden")
 	c, done, err := s.moderate(r, v, in, name)
 	if err == nil {
-		return s.done(w, r, fmt.Sprintf("/admin/moderation?show=%s#%s", show, commentAnchor(c.ID)), done+".")
+		return s.done(w, r, list.At(list.Page)+"#"+commentAnchor(c.ID), done+".")
 	}
 	sent, status, err := refused(w, name+"-"+r.PathValue("id"), in, err)
 	if err != nil {
 		return err
 	}
-	return s.renderQueue(w, r, v, status, show, 1, sent)
+	return s.showQueue(w, r, v, status, sent)
 }
 
 // warning is what a moderator has told the viewer.
@@ -556,11 +563,7 @@ type warning struct {
 
 // loadWarnings returns what moderators have told somebody, the newest first.
 func (s *server) loadWarnings(ctx context.Context, userID int) ([]warning, error) {
-	rows, err := s.db.Query(ctx, `select id, comment_id, text, created_at, seen_at from warning where user_id = $1 order by id desc limit 100`, userID)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, pgx.RowToStructByName[warning])
+	return many[warning](ctx, s.db, `select id, comment_id, text, created_at, seen_at from warning where user_id = $1 order by id desc limit 100`, userID)
 }
 
 func (s *server) showWarnings(w http.ResponseWriter, r *http.Request, v viewer) error {

@@ -402,7 +402,7 @@ func TestModerationOnPages(t *testing.T) {
 		return root.submit(fmt.Sprintf("/admin/moderation/%d/%s", id, name), form)
 	}
 	act("warn", url.Values{"text": {""}}).want(http.StatusUnprocessableEntity).shows("Text is required", `<details class="tool" open><summary>Warn`)
-	act("warn", url.Values{"text": {"Please be kind"}}).redirects("/admin/moderation?show=open")
+	act("warn", url.Values{"text": {"Please be kind"}}).redirects("/admin/moderation#comment-")
 	page := alice.page("/thread?url=b").shows("Please be kind", "I have read it")
 	seen := regexp.MustCompile(`/thread/warnings/\d+/seen`).FindString(string(page.body))
 	bob.page("/thread?url=b").hides("Please be kind")
@@ -410,14 +410,23 @@ func TestModerationOnPages(t *testing.T) {
 	alice.submit(seen, url.Values{"return_to": {"/thread?url=b"}}).redirects("/thread?url=b")
 	alice.page("/thread?url=b").hides("Please be kind")
 	act("ban", url.Values{"days": {"many"}}).want(http.StatusUnprocessableEntity).shows("Days must be a whole number")
-	act("ban", url.Values{"days": {"3"}}).redirects("/admin/moderation?show=open")
+	act("ban", url.Values{"days": {"3"}}).redirects("/admin/moderation#comment-")
 	alice.submit("/thread/comment", url.Values{"url": {"a"}, "content": {"Why?"}}).want(http.StatusForbidden).shows("you can write again on")
 	act("dance", nil).want(http.StatusNotFound)
-	act("hide", nil).redirects("/admin/moderation?show=open")
+	act("hide", nil).redirects("/admin/moderation#comment-")
 	root.page("/admin/moderation").shows("Nothing here", "Comment hidden.")
 	root.page("/admin/moderation?show=hidden").shows("Rubbish", "Show again", "Last judged by root")
-	act("unhide", url.Values{"show": {"hidden"}}).redirects("/admin/moderation?show=hidden")
-	act("clear-flags", nil).redirects("/admin/moderation?show=open")
+	for _, q := range []string{"rUBbish", "alice", fmt.Sprint(id)} {
+		root.page("/admin/moderation?show=hidden&sort=oldest&q="+q).shows("Show again", "/admin/moderation.csv?q="+q+"&amp;show=hidden&amp;sort=oldest")
+	}
+	root.page("/admin/moderation?show=hidden&q=r_bbish").shows("No comment here is like that").hides("Show again")
+	root.get("/api/admin/moderation?show=hidden&q=rubbish").want(http.StatusOK).shows("Rubbish")
+	root.get("/api/admin/moderation?show=hidden&q=bob%27s").want(http.StatusOK).hides("Rubbish")
+	table := root.page("/admin/moderation.csv?show=hidden").want(http.StatusOK)
+	same(t, "table", strings.HasPrefix(string(table.body), "id,on,author,created_at,text,reports,reasons,held_for,is_hidden,reviewed_at,reviewed_by\n"), true)
+	table.shows(fmt.Sprintf("%d,", id), ",alice,", `,"**Rubbish**, @bob!",1,abusive,,true,`, ",root\n")
+	act("unhide?show=hidden&q=rubbish", nil).redirects("/admin/moderation?q=rubbish&show=hidden#comment-")
+	act("clear-flags", nil).redirects("/admin/moderation#comment-")
 	root.page("/admin/moderation?show=x").want(http.StatusUnprocessableEntity)
 
 	// What waits is marked for its author, and approved from the queue.

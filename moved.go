@@ -206,7 +206,7 @@ func (s *server) moveList() adminList[movedPage] {
 		cells:   func(m movedPage) []string { return []string{m.OldURL, m.NewURL, csvTime(&m.CreatedAt)} },
 		load: func(ctx context.Context, q listQuery) (list []movedPage, total int, err error) {
 			order := map[string]string{"newest": "created_at desc, old_url", "oldest": "created_at, old_url", "address": "old_url"}[q.Sort]
-			list, err = trafficPart[movedPage](ctx, s, `
+			list, err = many[movedPage](ctx, s.db, `
 				select old_url, new_url, created_at, count(*) over () as total from page_alias
 				where $2 = '' or old_url ilike $1 or new_url ilike $1 order by `+order+` limit $3 offset $4`, likePattern(q.Search), q.Search, q.limit, q.offset)
 			if len(list) > 0 {

@@ -295,6 +295,9 @@ func TestANASThatGoesAway(t *testing.T) {
 	same(t, "content", string(alice.get(while).want(http.StatusOK).body), "print('while.py')")
 	a := alice.get(before).detail(http.StatusServiceUnavailable, "The file storage does not answer at the moment")
 	same(t, "retry", a.header.Get("Retry-After"), "30")
+	frame := alice.do(http.MethodGet, before, nil, "Sec-Fetch-Dest", "image", "Sec-Fetch-Site", "same-origin").want(http.StatusServiceUnavailable).shows("<svg")
+	same(t, "its type", frame.header.Get("Content-Type"), "image/svg+xml")
+	alice.do(http.MethodGet, before, nil, "Sec-Fetch-Dest", "image", "Sec-Fetch-Site", "same-site").detail(http.StatusServiceUnavailable, "The file storage does not answer")
 	alice.get(fmt.Sprintf("/api/projects/%d/download", id)).detail(http.StatusServiceUnavailable, "The file storage does not answer")
 	// Who follows the links reads what is going on, and how to go on.
 	project := alice.page(fmt.Sprintf("/projects/%d", id)).redirects("/p/")

@@ -508,7 +508,7 @@ const apiIntroduction = `What is sent and answered is JSON in UTF-8, unless a ro
 
 Times are UTC in RFC 3339 with a trailing Z. Where a number is expected, JSON text that holds the number is taken too, and an empty text is null.
 
-Every error is an object with a detail, which is a sentence for the person who reads it; with 422, errors lists every field that is wrong. A request that accepts text/html is a browser's: where it lacks a sign-in it is sent to /login with 303.
+Every error is an object with a detail, which is a sentence for the person who reads it; with 422, errors lists every field that is wrong. A request that accepts text/html is a browser's: where it lacks a sign-in it is sent to /login with 303. An <img> of this site's own pages is answered with an empty frame (image/svg+xml), under the same status.
 
 A page is named by its URL without the leading slash. The empty URL is the same page as index.html.
 

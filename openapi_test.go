@@ -50,8 +50,8 @@ type seenAPI struct {
 
 // check compares an answer with the document and says what is wrong.
 func (c *seenAPI) check(r *http.Request, response *http.Response, body []byte) error {
-	if acceptsHTML(r) || r.Method == http.MethodOptions {
-		return nil // browsers are sent to pages
+	if acceptsHTML(r) || r.Header.Get("Sec-Fetch-Dest") == "image" || r.Method == http.MethodOptions {
+		return nil // browsers are sent to pages, and get frames for pictures
 	}
 	escaped := shortest(r.Method, r.URL.EscapedPath())
 	unescaped, err := url.PathUnescape(escaped)

@@ -117,7 +117,10 @@ func (s *server) addPages(page, slowPage func(pattern string, rt route)) {
 
 	page("GET    /unsubscribe", s.open(s.showUnsubscribe))
 	page("POST   /unsubscribe", s.open(s.sendUnsubscribe))
-	page("GET    /admin/moderation", s.admin(s.showQueue))
+	page("GET    /admin/moderation", s.admin(func(w http.ResponseWriter, r *http.Request, v viewer) error {
+		return s.showQueue(w, r, v, http.StatusOK, formState{})
+	}))
+	page("GET    /admin/moderation.csv", s.admin(sendList(s, s.queueList())))
 	page("POST   /admin/moderation/{id}/{act}", s.admin(s.sendAct))
 
 	slowPage("GET /robots.txt", public(s.showRobots))

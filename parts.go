@@ -132,6 +132,15 @@ func one[T any](ctx context.Context, db querier, sql string, args ...any) (T, er
 	return pgx.CollectOneRow(rows, pgx.RowToStructByName[T])
 }
 
+// many runs a statement that returns any number of rows.
+func many[T any](ctx context.Context, db querier, sql string, args ...any) ([]T, error) {
+	rows, err := db.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowToStructByName[T])
+}
+
 // step is one step of the build instructions; its content is Markdown.
 type step struct {
 	ID         int       `json:"id"`
@@ -386,14 +395,10 @@ func (s *server) searchComponents(w http.ResponseWriter, r *http.Request) error 
 // findComponents returns the components whose name or description holds search,
 // those whose name starts with it first.
 func (s *server) findComponents(ctx context.Context, search string, limit int) ([]component, error) {
-	rows, err := s.db.Query(ctx, `
+	return many[component](ctx, s.db, `
 		select id, name, description, datasheet_url, created_at from component
 		where name ilike $1 or description ilike $1
 		order by starts_with(lower(name), lower($2)) desc, name ilike $1 desc, name limit $3`, likePattern(search), search, limit)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, pgx.RowToStructByName[component])
 }
 
 // link is a resource elsewhere on the web.

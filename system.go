@@ -119,7 +119,7 @@ func (s *server) showSystem(w http.ResponseWriter, r *http.Request, v viewer) er
 		return err
 	}
 	data.DatabaseSize = formatSize(size)
-	if data.Migrations, err = trafficPart[appliedStep](ctx, s, `select version, applied_at from schema_version order by version desc`); err != nil {
+	if data.Migrations, err = many[appliedStep](ctx, s.db, `select version, applied_at from schema_version order by version desc`); err != nil {
 		return err
 	}
 	if data.Storage, err = s.storageState(ctx); err != nil {

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // traffic is what admins see of the page views of some days, which end with
@@ -80,29 +78,21 @@ func (s *server) loadTraffic(ctx context.Context, days, limit int) (t traffic, e
 	today := s.now().UTC()
 	from := today.AddDate(0, 0, 1-days)
 	t = traffic{Days: days, From: from.Format(time.DateOnly), To: today.Format(time.DateOnly)}
-	if t.PerDay, err = trafficPart[dayTraffic](ctx, s, selectDayTraffic, from, today, days); err != nil {
+	if t.PerDay, err = many[dayTraffic](ctx, s.db, selectDayTraffic, from, today, days); err != nil {
 		return t, err
 	}
 	for _, d := range t.PerDay {
 		t.ViewCount += d.ViewCount
 		t.BotCount += d.BotCount
 	}
-	if t.Pages, err = trafficPart[pageTraffic](ctx, s, selectPageTraffic, from, today, limit); err != nil {
+	if t.Pages, err = many[pageTraffic](ctx, s.db, selectPageTraffic, from, today, limit); err != nil {
 		return t, err
 	}
-	if t.Referrers, err = trafficPart[hostTraffic](ctx, s, selectHostTraffic, from, today, limit); err != nil {
+	if t.Referrers, err = many[hostTraffic](ctx, s.db, selectHostTraffic, from, today, limit); err != nil {
 		return t, err
 	}
-	t.Bots, err = trafficPart[botTraffic](ctx, s, selectBotTraffic, from, today, limit)
+	t.Bots, err = many[botTraffic](ctx, s.db, selectBotTraffic, from, today, limit)
 	return t, err
-}
-
-func trafficPart[T any](ctx context.Context, s *server, sql string, args ...any) ([]T, error) {
-	rows, err := s.db.Query(ctx, sql, args...)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, pgx.RowToStructByName[T])
 }
 
 // trafficDays reads the field "days", one of the periods to choose from.
@@ -237,7 +227,7 @@ func (s *server) pageList() adminList[listedPage] {
 // listPages searches addresses.
 func (s *server) listPages(ctx context.Context, q listQuery) (list []listedPage, total int, err error) {
 	days, _ := strconv.Atoi(q.Since) // one of the choices
-	list, err = trafficPart[listedPage](ctx, s, `
+	list, err = many[listedPage](ctx, s.db, `
 		select url, coalesce(views, 0) as view_count, t.view_count as total_views, unique_visitors, last_viewed_at, count(*) over () as total
 		from page_total t left join (select page_id, sum(view_count)::bigint as views from page_day where day >= $2 group by page_id) v on page_id = t.id
 		where url ilike $1 order by `+pageOrders[q.Sort]+` limit $3 offset $4`, likePattern(q.Search), s.now().UTC().AddDate(0, 0, 1-days), q.limit, q.offset)

@@ -237,9 +237,9 @@ func numberedEntries(n int) (entries []zipEntry) {
 	return entries
 }
 
-// many is a ZIP of a hundred thousand empty entries; its end can say another
+// manyEntries is a ZIP of a hundred thousand empty entries; its end can say another
 // number.
-func many(says uint16) []byte {
+func manyEntries(says uint16) []byte {
 	var b, directory bytes.Buffer
 	const n = 100_000
 	for i := range n {
@@ -352,9 +352,9 @@ func TestHostileBundles(t *testing.T) {
 		"encrypted":           {patched(good, "files/a", 8, 6, []byte{9, 0}), 400, "is encrypted"},
 		"rare compression":    {patched(good, "files/a", 10, 8, []byte{12, 0}), 400, "in a way that is not known"},
 		"overlapping":         {overlapping(t), 400, "overlap"},
-		"100 000 entries":     {many(100_000 % 65536), 400, "its directory is too large"},
+		"100 000 entries":     {manyEntries(100_000 % 65536), 400, "its directory is too large"},
 		"too many entries":    {zipOf(t, numberedEntries(1100)...), 400, "it has 1100 entries, and at most 1000 are taken"},
-		"that it denies":      {many(2), 400, "its directory is too large"},
+		"that it denies":      {manyEntries(2), 400, "its directory is too large"},
 		"larger than it says": {patched(good, "files/a", 24, -1, []byte{2, 0, 0, 0}), 400, "files/a.txt is damaged"},
 		"smaller":             {patched(good, "files/a", 24, -1, []byte{200, 0, 0, 0}), 400, "files/a.txt is damaged"},
 		"another checksum":    {patched(good, "files/a", 16, -1, []byte{1, 2, 3, 4}), 400, "files/a.txt is damaged"},

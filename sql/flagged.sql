@@ -1,7 +1,7 @@
 -- The comments that a moderator has to look at, with who reported them and why,
--- the comment that they answer, and the replies. $1 which: open (reported or
--- waiting, and seen by nobody yet), flagged (with reports), hidden; $2 limit,
--- $3 offset.
+-- the comment that they answer, and the replies. $1 pattern, $2 the text searched
+-- for or an id, $3 which: open (reported or waiting, and seen by nobody yet),
+-- flagged (with reports), hidden; the order, the limit $4 and the offset $5 follow.
 select c.id, c.url, c.entity_type, c.entity_id, c.content, c.created_at, c.edited_at, coalesce(c.user_id, 0) as user_id,
        coalesce(u.username, '[deleted]') as username, c.flag_count, c.is_hidden, c.held_for, c.reviewed_at, c.parent_comment_id,
        coalesce(m.username, '') as reviewed_by, u.banned_until, coalesce(u.created_at, c.created_at) as author_since,
@@ -20,9 +20,8 @@ select c.id, c.url, c.entity_type, c.entity_id, c.content, c.created_at, c.edite
 from comment c
 left join "user" u on u.id = c.user_id
 left join "user" m on m.id = c.reviewed_by
-where not c.is_removed and case $1
+where not c.is_removed and case $3
     when 'open' then c.flag_count > 0 and not c.is_hidden or c.held_for is not null
     when 'flagged' then c.flag_count > 0
     else c.is_hidden and c.held_for is null end
-order by c.flag_count desc, c.created_at desc, c.id desc
-limit $2 offset $3
+  and ($2 = '' or c.id::varchar = $2 or c.content ilike $1 or u.username ilike $1 or c.url ilike $1)
