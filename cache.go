@@ -74,6 +74,7 @@ type readyAnswer struct {
 	topics []topic
 	asOf   uint64
 	until  time.Time
+	forAll bool // it is the same for who is signed in
 
 	// To send a project is a view of it, but to its author. The answer has a number of views between
 	// body and rest: those that were written, and those that wait.
@@ -187,15 +188,27 @@ var sharedHeaders = []string{"Content-Type", "Cache-Control", "Etag", "X-Total-C
 // answerShared writes a value, and keeps it for the next time that the same
 // reader asks, or anybody who is not signed in, until one of the topics changes.
 func (s *server) answerShared(w http.ResponseWriter, r *http.Request, v viewer, value any, topics ...topic) error {
+	if !infoOf(r).anonymous && !v.signedIn() || v.must != 0 {
+		return writeJSON(w, http.StatusOK, value)
+	}
+	return s.answerReady(w, r, v, false, value, topics)
+}
+
+// answerForAll is answerShared for a value that is the same whoever asks.
+func (s *server) answerForAll(w http.ResponseWriter, r *http.Request, value any, topics ...topic) error {
+	return s.answerReady(w, r, viewer{}, true, value, topics)
+}
+
+func (s *server) answerReady(w http.ResponseWriter, r *http.Request, v viewer, forAll bool, value any, topics []topic) error {
 	info := infoOf(r)
-	if info.readURI == "" || !info.anonymous && !v.signedIn() || v.must != 0 {
+	if info.readURI == "" {
 		return writeJSON(w, http.StatusOK, value)
 	}
 	body, err := json.Marshal(value)
 	if err != nil {
 		return err
 	}
-	a := &readyAnswer{route: info.route, body: append(body, '\n'), topics: topics, asOf: info.asOf, viewed: info.viewed, byAuthor: info.byAuthor}
+	a := &readyAnswer{route: info.route, body: append(body, '\n'), topics: topics, asOf: info.asOf, forAll: forAll, viewed: info.viewed, byAuthor: info.byAuthor}
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("Cache-Control", "no-cache")
@@ -272,24 +285,26 @@ func (s *server) ready(next http.Handler) http.Handler {
 		info := infoOf(r)
 		info.anonymous = r.Header["Authorization"] == nil && !strings.Contains(strings.Join(r.Header["Cookie"], ";"), "access_token=")
 		var v viewer
-		known := info.anonymous
-		if !known {
-			v, known = s.knownViewer(r)
-		}
-		if known {
-			if a := s.cache.find(readerKey(v, r.RequestURI), s.now()); a != nil {
-				info.route, info.viewer = a.route, v
-				s.allowOrigin(w.Header(), r)
-				waiting := 0
-				switch {
-				case a.viewed != 0 && a.byAuthor:
-					waiting = s.lateViews.waiting(a.viewed)
-				case a.viewed != 0:
-					waiting = s.lateViews.add(a.viewed)
-				}
-				a.write(w, r, waiting)
-				return
+		a := s.cache.find(r.RequestURI, s.now())
+		if !info.anonymous && (a == nil || !a.forAll) {
+			a = nil
+			var known bool
+			if v, known = s.knownViewer(r); known {
+				a = s.cache.find(readerKey(v, r.RequestURI), s.now())
 			}
+		}
+		if a != nil {
+			info.route, info.viewer = a.route, v
+			s.allowOrigin(w.Header(), r)
+			waiting := 0
+			switch {
+			case a.viewed != 0 && a.byAuthor:
+				waiting = s.lateViews.waiting(a.viewed)
+			case a.viewed != 0:
+				waiting = s.lateViews.add(a.viewed)
+			}
+			a.write(w, r, waiting)
+			return
 		}
 		info.readURI, info.asOf = r.RequestURI, s.cache.clock.Load()
 		next.ServeHTTP(w, r)

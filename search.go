@@ -229,5 +229,5 @@ func (s *server) showTags(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return s.answerShared(w, r, viewer{}, tags, about("projects", ""))
+	return s.answerForAll(w, r, tags, about("projects", ""))
 }

@@ -334,7 +334,7 @@ func (s *server) showPageViews(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	return s.answerShared(w, r, viewer{}, p, aboutPage("views", url, p.Stored)...)
+	return s.answerForAll(w, r, p, aboutPage("views", url, p.Stored)...)
 }
 
 // mostViewed answers the pages with the most views.
@@ -418,7 +418,7 @@ func (s *server) showTimeline(w http.ResponseWriter, r *http.Request) error {
 	}); err != nil {
 		return err
 	}
-	return s.answerShared(w, r, viewer{}, answer, aboutPage("views", url, stored)...)
+	return s.answerForAll(w, r, answer, aboutPage("views", url, stored)...)
 }
 
 // formatCount shortens a count for display: 999, 1.0k, 12k, 1.5M, 12M. It
