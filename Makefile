@@ -3,6 +3,8 @@
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 GOVULNCHECK = golang.org/x/vuln/cmd/govulncheck@v1.1.4
 VULNDB = golang.org/x/vulndb@latest
+# The Go of releases, whatever this machine has: the same on every machine, and the newest patch release.
+RELEASE_GO = go1.26.10
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 REVISION ?= $(shell git rev-parse HEAD 2>/dev/null)
 URL ?= http://localhost:8000
@@ -130,7 +132,7 @@ attack: ## fuzz whatever reads foreign input (FUZZTIME=10m each), try SQL inject
 # release SOURCE, TARGET, ENVIRONMENT: builds the binaries of a release into a folder.
 define release
 	@mkdir -p $(2)
-	@for arch in amd64 arm64; do (cd $(1) && $(3) CGO_ENABLED=0 GOOS=linux GOARCH=$$arch \
+	@for arch in amd64 arm64; do (cd $(1) && $(3) GOTOOLCHAIN=$(RELEASE_GO) CGO_ENABLED=0 GOOS=linux GOARCH=$$arch \
 		go build -trimpath -ldflags='-s -w -X main.releaseVersion=$(VERSION)' -o $(abspath $(2))/chatter-$(VERSION)-linux-$$arch .) || exit 1; done
 	@cd $(2) && sha256sum chatter-* > SHA256SUMS
 endef
@@ -146,10 +148,10 @@ release: ## build dist/ for linux on amd64 and arm64, twice, and see that both a
 	@rm -rf dist/once dist/again
 	@cat dist/SHA256SUMS
 
-vulncheck: ## look the modules and Go itself up in Go's list of known vulnerabilities, which is a module too
+vulncheck: ## look the modules and the Go of releases up in Go's list of known vulnerabilities, which is a module too
 	@list=$$(go mod download -json $(VULNDB) | sed -n 's/^\t"Dir": "\(.*\)",$$/\1/p'); \
 	test -n "$$list" || { echo "Nothing was checked, because the list can't be had." >&2; exit 1; }; \
-	echo "The list is $${list##*@}"; go run $(GOVULNCHECK) -db "file://$$list/data/osv" ./...
+	echo "The list is $${list##*@}"; GOTOOLCHAIN=$(RELEASE_GO) go run $(GOVULNCHECK) -db "file://$$list/data/osv" ./...
 
 image: ## build the container image chatter:latest
 	docker build --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) -t chatter:latest .

@@ -58,7 +58,6 @@ type cluster struct {
 
 	cancel  context.CancelFunc // ends supervise
 	ended   chan struct{}      // closed when supervise has ended
-	fail    chan error
 	release sync.Once
 	stopErr error // read after ended and release
 }
@@ -78,7 +77,7 @@ func startCluster(ctx context.Context, o clusterOptions) (*cluster, error) {
 	if err := os.MkdirAll(filepath.Dir(o.dir), 0o700); err != nil {
 		return nil, err
 	}
-	c := &cluster{clusterOptions: o, ended: make(chan struct{}), fail: make(chan error, 1)}
+	c := &cluster{clusterOptions: o, ended: make(chan struct{})}
 	if c.lock, err = takeLock(ctx, o.dir+".lock"); err != nil {
 		return nil, err
 	}
@@ -104,9 +103,6 @@ func (c *cluster) dsn() string {
 func clusterDSN(socket, database string) string {
 	return "host=" + socket + " port=5432 user=postgres dbname=" + database + " sslmode=disable"
 }
-
-// failed gets one error when postgres died and could not be started again.
-func (c *cluster) failed() <-chan error { return c.fail }
 
 // stop ends open transactions, shuts PostgreSQL down and waits for its end.
 // Further calls answer the same.
@@ -321,7 +317,9 @@ func (p *postgresProcess) explain(what string) error {
 	return fmt.Errorf("%s: %w: %s", what, cmp.Or(p.err, errors.New("exit status 0")), strings.Join(p.output.last, "; "))
 }
 
-// supervise starts postgres again when it dies, at most five times a minute, until ctx ends.
+// supervise starts postgres again when it dies, and tries until it runs or ctx
+// ends: when a disk is full, there is room again some time. After five deaths in
+// a minute it takes a second before each further one.
 func (c *cluster) supervise(ctx context.Context, p *postgresProcess) {
 	defer close(c.ended)
 	var deaths []time.Time
@@ -332,17 +330,21 @@ func (c *cluster) supervise(ctx context.Context, p *postgresProcess) {
 			return
 		case <-p.exited:
 		}
-		err := p.explain("PostgreSQL died")
-		deaths = slices.DeleteFunc(append(deaths, time.Now()), func(t time.Time) bool { return time.Since(t) > time.Minute })
-		if len(deaths) <= 5 {
-			c.log.Warn("PostgreSQL died and is started again", "error", err)
-			p, err = c.launch(ctx)
-		}
-		if err != nil {
-			if ctx.Err() == nil {
-				c.fail <- err
+		c.log.Warn("PostgreSQL died and is started again", "error", p.explain("PostgreSQL died"))
+		for running := false; !running; {
+			deaths = slices.DeleteFunc(append(deaths, time.Now()), func(t time.Time) bool { return time.Since(t) > time.Minute })
+			if len(deaths) > 5 && pause(ctx, time.Second) != nil {
+				return
 			}
-			return
+			next, err := c.launch(ctx)
+			switch {
+			case err == nil:
+				p, running = next, true
+			case ctx.Err() != nil:
+				return
+			default:
+				c.log.Error("PostgreSQL does not start, and is tried again", "error", err)
+			}
 		}
 	}
 }

@@ -280,7 +280,7 @@ func TestClusterPostmasterKilled(t *testing.T) {
 	needPostgres(t)
 	c := mustStartCluster(t, filepath.Join(t.TempDir(), "postgres"))
 	wantFromCluster(t, "value", c.dsn(), "create table kept as select 'value' as v", "select v from kept")
-	for i := range 5 {
+	for range 5 {
 		// A statement that doesn't notice the postmaster's death keeps shared memory in use.
 		busy := make(chan error, 1)
 		go func() {
@@ -301,26 +301,14 @@ func TestClusterPostmasterKilled(t *testing.T) {
 			now := c.postmasterPid()
 			return err == nil && v == "value" && now != pid && now != 0
 		})
-		select {
-		case err := <-c.failed():
-			t.Fatalf("after %d deaths: %v", i+1, err)
-		default:
-		}
 	}
-	var failure error
-	clusterEventually(t, "repeated deaths are reported", func() bool {
-		if pid := c.postmasterPid(); pid != 0 {
-			syscall.Kill(pid, syscall.SIGKILL)
-		}
-		select {
-		case failure = <-c.failed():
-		default:
-		}
-		return failure != nil
+	// However often: the sixth time within a minute it only takes longer.
+	pid := c.postmasterPid()
+	syscall.Kill(pid, syscall.SIGKILL)
+	clusterEventually(t, "postgres runs again", func() bool {
+		v, err := queryCluster(t.Context(), c.dsn(), "select v from kept")
+		return err == nil && v == "value" && c.postmasterPid() != pid
 	})
-	if !strings.Contains(failure.Error(), "killed") {
-		t.Errorf("failed: %v", failure)
-	}
 	c.stop()
 
 	c = mustStartCluster(t, c.dir) // which also removes the shared memory of the killed ones

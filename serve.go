@@ -20,8 +20,8 @@ import (
 // serve runs the server until ctx ends, then lets the requests under way
 // finish. getenv is read again on SIGHUP.
 func serve(ctx context.Context, cfg config, getenv func() (func(string) string, error), stdout, stderr io.Writer) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	logs, err := openLogs(cfg, stderr)
 	if err != nil {
 		return err
@@ -63,13 +63,6 @@ func serve(ctx context.Context, cfg config, getenv func() (func(string) string, 
 		defer func() {
 			if err := own.stop(); err != nil {
 				log.Error("stopping PostgreSQL", "error", err)
-			}
-		}()
-		go func() {
-			select {
-			case err := <-own.failed():
-				cancel(fmt.Errorf("PostgreSQL died and can't be started again: %w", err))
-			case <-ctx.Done():
 			}
 		}()
 		dsn, database = own.dsn(), "its own PostgreSQL in "+dir
@@ -139,9 +132,7 @@ func (s *server) listen(ctx context.Context, listener net.Listener) error {
 		s.draining.Store(true)
 		s.log.Info("stopping; requests under way are finished first", "drain_seconds", s.cfg.drain.Seconds())
 		tellSystemd("STOPPING=1", s.log)
-		if errors.Is(context.Cause(ctx), context.Canceled) {
-			time.Sleep(s.cfg.drain)
-		}
+		time.Sleep(s.cfg.drain)
 		listener.Close()
 		fresh.hear()
 		patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.cfg.finish)
@@ -153,9 +144,6 @@ func (s *server) listen(ctx context.Context, listener net.Listener) error {
 	}
 	if err := <-drained; err != nil {
 		return fmt.Errorf("some requests did not finish in time: %w", err)
-	}
-	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
-		return cause
 	}
 	return nil
 }

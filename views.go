@@ -300,14 +300,8 @@ const (
 		select url, view_count, unique_visitors, last_viewed_at, url as stored from page_total
 		order by view_count desc, last_viewed_at desc, id desc limit $1`
 	selectTimeline = `
-		with days as (
-			select date_trunc($2, day::timestamp) as point, sum(view_count)::bigint as views from page_day
-			where page_id = (select id from page_total where url = ` + storedURL + `)
-				and day >= (date_trunc($2, $3::timestamp) - ($4::int - 1) * ('1 ' || $2)::interval)::date
-			group by 1)
-		select point, coalesce(views, 0), ` + storedURL + `
-		from generate_series(date_trunc($2, $3::timestamp) - ($4::int - 1) * ('1 ' || $2)::interval, date_trunc($2, $3::timestamp), ('1 ' || $2)::interval) point
-		left join days using (point) order by point`
+		select u.url, d.day, d.view_count
+		from (select ` + storedURL + ` as url) u left join page_total t using (url) left join page_day d on d.page_id = t.id and d.day >= $2`
 )
 
 func (s *server) loadPageViews(ctx context.Context, url string) (pageViews, error) {
@@ -368,19 +362,27 @@ type viewPoint struct {
 	Count int    `json:"count"`
 }
 
-// period is a timeline's shape: so many points, each a step apart, the last one
-// the day or the month that holds the present.
+// period is a timeline's shape: so many points, the last one the day or the month
+// that holds the present.
 type period struct {
 	points int
-	unit   string // of date_trunc
-	form   string // of the date
+	step   func(t time.Time, n int) time.Time // when the point begins that is n after the one that holds t
+	form   string                             // of the date
 	label  func(t time.Time) string
 }
 
 var periods = map[string]period{
-	"weekly":  {7, "day", time.DateOnly, func(t time.Time) string { return t.Format("Mon")[:1] }},
-	"monthly": {30, "day", time.DateOnly, func(t time.Time) string { return t.Format("2") }},
-	"annual":  {12, "month", "2006-01", func(t time.Time) string { return t.Format("Jan")[:1] }},
+	"weekly":  {7, stepDays, time.DateOnly, func(t time.Time) string { return t.Format("Mon")[:1] }},
+	"monthly": {30, stepDays, time.DateOnly, func(t time.Time) string { return t.Format("2") }},
+	"annual":  {12, stepMonths, "2006-01", func(t time.Time) string { return t.Format("Jan")[:1] }},
+}
+
+func stepDays(t time.Time, n int) time.Time {
+	return time.Date(t.Year(), t.Month(), t.Day()+n, 0, 0, 0, 0, time.UTC)
+}
+
+func stepMonths(t time.Time, n int) time.Time {
+	return time.Date(t.Year(), t.Month()+time.Month(n), 1, 0, 0, 0, 0, time.UTC)
 }
 
 // timeline is the views of a page over time.
@@ -402,21 +404,29 @@ func (s *server) showTimeline(w http.ResponseWriter, r *http.Request) error {
 	if err := in.err(); err != nil {
 		return err
 	}
-	p := periods[name]
-	rows, err := s.db.Query(r.Context(), selectTimeline, url, p.unit, s.now().UTC(), p.points)
+	p, now := periods[name], s.now().UTC()
+	rows, err := s.db.Query(r.Context(), selectTimeline, url, p.step(now, 1-p.points))
 	if err != nil {
 		return err
 	}
-	answer := timeline{URL: url, Period: name}
-	var point time.Time
-	var count int
 	var stored string
-	if _, err := pgx.ForEachRow(rows, []any{&point, &count, &stored}, func() error {
-		answer.Data = append(answer.Data, viewPoint{point.Format(p.form), p.label(point), count})
-		answer.TotalViews += count
+	var day *time.Time
+	var views *int
+	counts := map[string]int{}
+	if _, err := pgx.ForEachRow(rows, []any{&stored, &day, &views}, func() error {
+		if day != nil {
+			counts[day.Format(p.form)] += *views
+		}
 		return nil
 	}); err != nil {
 		return err
+	}
+	answer := timeline{URL: url, Period: name}
+	for n := 1 - p.points; n <= 0; n++ {
+		point := p.step(now, n)
+		date := point.Format(p.form)
+		answer.Data = append(answer.Data, viewPoint{date, p.label(point), counts[date]})
+		answer.TotalViews += counts[date]
 	}
 	return s.answerForAll(w, r, answer, aboutPage("views", url, stored)...)
 }
