@@ -126,7 +126,7 @@ func TestTimeGrowsWithLength(t *testing.T) {
 	}
 	comment := reader{"a comment", 1 << 17, func(text string) { _, _ = cleanComment(text) }}
 	links := reader{"links", 1 << 10, func(text string) { linksIn(text) }}
-	shown := reader{"a comment's HTML", 1 << 10, func(text string) { formatComment(text, nil) }}
+	shown := reader{"a comment's HTML", 1 << 13, func(text string) { formatComment(text, nil) }}
 	banned := reader{"banned words", 1 << 10, func(text string) { s.banned.in(text) }}
 	prose := reader{"Markdown", 1 << 14, func(text string) { renderMarkdown(text) }}
 	table := reader{"a bill of materials", 1 << 14, func(text string) { _, _ = readBOM([]byte(text)) }}

@@ -71,7 +71,10 @@ func formatInline(out *strings.Builder, text string, known map[string]string) {
 		}
 		mark := text[from:to]
 		after, _ := utf8.DecodeRuneInString(text[to:])
-		name, member := known[strings.ToLower(strings.TrimPrefix(mark, "@"))]
+		name, member := "", false
+		if mark[0] == '@' { // no other is put in lower case in vain: a mark can be the whole text
+			name, member = known[strings.ToLower(mark[1:])]
+		}
 		inWord := isWordRune(before)
 		switch {
 		case !closed, mark[0] == '@' && (inWord || !member), mark[0] == '*' && (inWord || before == '*' || after == '*' || isWordRune(after)), mark[0] == 'h' && inWord:
