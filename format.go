@@ -16,7 +16,7 @@ import (
 // **bold** and of an address only the beginning is looked for: what is refused
 // would be read to its far end again and again.
 var (
-	marked  = regexp.MustCompile("`[^`\n]+`" + `|\*\*[^\s*]|\*[^\s*](?:[^\n*]*[^\s*])?\*|@[\p{L}\p{N}_]{3,30}|https?://[^\s<>"]`)
+	marked  = regexp.MustCompile("`[^`\n]+`" + `|\*\*[^\s*]|\*[^\s*](?:[^\n*]*[^\s*])?\*|@[\p{L}\p{N}_]{3,30}|https?://[\p{L}\p{N}\[]`)
 	mention = regexp.MustCompile(`@[\p{L}\p{N}_]{3,30}`)
 )
 
