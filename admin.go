@@ -411,11 +411,7 @@ const selectHistory = `
 
 // loadHistory is the newest rows of an account's history.
 func (s *server) loadHistory(ctx context.Context, userID, limit int, forAdmin bool) ([]logRow, error) {
-	rows, err := s.db.Query(ctx, selectHistory+`where l.user_id = $1 order by l.id desc limit $3`, userID, forAdmin, limit)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, pgx.RowToStructByName[logRow])
+	return many[logRow](ctx, s.db, selectHistory+`where l.user_id = $1 order by l.id desc limit $3`, userID, forAdmin, limit)
 }
 
 func (s *server) userList() adminList[adminUser] {

@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"strconv"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // audit is a row of the audit log (accountlog): what happened to an account,
@@ -56,11 +54,7 @@ func (s *server) logList() adminList[logEntry] {
 func (s *server) listLog(ctx context.Context, q listQuery) (list []logEntry, total int, err error) {
 	order := map[string]string{"newest": "l.id desc", "oldest": "l.id"}[q.Sort]
 	days, _ := strconv.Atoi(q.Since) // 0: at any time
-	rows, err := s.db.Query(ctx, queries["list_log"]+` order by `+order+` limit $5 offset $6`, likePattern(q.Search), q.Search, q.Show, s.now().UTC().AddDate(0, 0, -days), q.limit, q.offset, days)
-	if err != nil {
-		return nil, 0, err
-	}
-	list, err = pgx.CollectRows(rows, pgx.RowToStructByName[logEntry])
+	list, err = many[logEntry](ctx, s.db, queries["list_log"]+` order by `+order+` limit $5 offset $6`, likePattern(q.Search), q.Search, q.Show, s.now().UTC().AddDate(0, 0, -days), q.limit, q.offset, days)
 	if len(list) > 0 {
 		total = list[0].Total
 	}

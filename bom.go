@@ -696,11 +696,7 @@ func bomCSV(items []bomItem) []byte {
 
 // showBOMFile answers a project's bill of materials as CSV.
 func (s *server) showBOMFile(w http.ResponseWriter, r *http.Request, v viewer, p project) error {
-	rows, err := s.db.Query(r.Context(), listBOM, p.ID)
-	if err != nil {
-		return err
-	}
-	items, err := pgx.CollectRows(rows, pgx.RowToStructByName[bomItem])
+	items, err := many[bomItem](r.Context(), s.db, listBOM, p.ID)
 	if err != nil {
 		return err
 	}

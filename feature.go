@@ -118,11 +118,7 @@ func (s *server) renderAdminProject(w http.ResponseWriter, r *http.Request, v vi
 	if data.adminProject, err = one[adminProject](r.Context(), s.db, selectAdminProjects+`where p.id = $1`, id); err != nil {
 		return orNotFound(err, "Project")
 	}
-	rows, err := s.db.Query(r.Context(), selectHistory+`where l.field_changed = $1 order by l.id desc limit 100`, projectField(id), true)
-	if err != nil {
-		return err
-	}
-	if data.History, err = pgx.CollectRows(rows, pgx.RowToStructByName[logRow]); err != nil {
+	if data.History, err = many[logRow](r.Context(), s.db, selectHistory+`where l.field_changed = $1 order by l.id desc limit 100`, projectField(id), true); err != nil {
 		return err
 	}
 	return s.render(w, r, status, "admin_project", v, data.Title, data)

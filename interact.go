@@ -581,17 +581,13 @@ func insertComments(ctx context.Context, tx pgx.Tx, comments []*newComment, held
 		urls, kinds, ids = append(urls, c.URL), append(kinds, c.EntityType), append(ids, c.EntityID)
 		authors, contents, parents = append(authors, c.author), append(contents, c.content), append(parents, c.parent)
 	}
-	rows, err := tx.Query(ctx, `
+	made, err := many[commentRead](ctx, tx, `
 		insert into comment (url, entity_type, entity_id, user_id, content, parent_comment_id, is_hidden, held_for, unannounced)
 		select coalesce(new_url, given), kind, entity, author, content, parent, held_for is not null, held_for, held_for is not null
 		from unnest($1::varchar[], $2::varchar[], $3::integer[], $4::integer[], $5::text[], $6::integer[], $7::varchar[])
 			with ordinality c (given, kind, entity, author, content, parent, held_for, n)
 		left join page_alias on old_url = given order by n
 		returning `+commentColumns, urls, kinds, ids, authors, contents, parents, heldFor)
-	if err != nil {
-		return err
-	}
-	made, err := pgx.CollectRows(rows, pgx.RowToStructByName[commentRead])
 	for i := range made { // in the order in which they were given
 		comments[i].made = made[i]
 	}
@@ -998,11 +994,7 @@ func (s *server) loadVersions(r *http.Request, v viewer) (seenComment, []comment
 	if c.UserID != v.ID && !v.Admin {
 		return c, nil, fail(http.StatusForbidden, "Only the author and admins can see earlier versions of a comment")
 	}
-	rows, err := s.db.Query(r.Context(), `select id, comment_id, content, edited_at from commentversion where comment_id = $1 order by id desc`, id)
-	if err != nil {
-		return c, nil, err
-	}
-	list, err := pgx.CollectRows(rows, pgx.RowToStructByName[commentVersion])
+	list, err := many[commentVersion](r.Context(), s.db, `select id, comment_id, content, edited_at from commentversion where comment_id = $1 order by id desc`, id)
 	return c, list, err
 }
 

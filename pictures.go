@@ -325,12 +325,8 @@ func (s *server) prepared(ctx context.Context, i projectImage) (projectImage, er
 // them: those that can't be read today hold up no others, since they come in no
 // order.
 func (s *server) prepareSome(ctx context.Context, limit int) error {
-	rows, err := s.db.Query(ctx, `
+	images, err := many[projectImage](ctx, s.db, `
 		select `+imageColumns+` from project_image i where i.width is null and i.filename !~* '\.svg$' order by random() limit $1`, limit)
-	if err != nil {
-		return err
-	}
-	images, err := pgx.CollectRows(rows, pgx.RowToStructByName[projectImage])
 	if err != nil {
 		return err
 	}

@@ -174,11 +174,7 @@ func (s *server) exportMe(w http.ResponseWriter, r *http.Request, v viewer) erro
 			return err
 		}
 	}
-	rows, err := s.db.Query(ctx, selectProjects+`where p.author_id = $1 order by p.id`, v.ID)
-	if err != nil {
-		return err
-	}
-	own, err := pgx.CollectRows(rows, pgx.RowToStructByName[project])
+	own, err := many[project](ctx, s.db, selectProjects+`where p.author_id = $1 order by p.id`, v.ID)
 	if err != nil {
 		return err
 	}

@@ -147,11 +147,7 @@ func (s *server) listProjects(ctx context.Context, q galleryQuery, v viewer) (ga
 	sql := strings.NewReplacer("SORT_KEY", sort.key, "KEY_TYPE", sort.kind, "PICTURE", pictureColumns, "HELD", held, "BOUND", bound).Replace(queries["gallery"])
 	// Planned each time for what is asked: a plan for everything that could be
 	// would read all projects.
-	rows, err := s.db.Query(ctx, sql, pgx.QueryExecModeCacheDescribe, v.ID, q.Status, q.Tag, q.AuthorID, q.Difficulty, q.words(), key, id, q.PerPage+1, offset, q.Sort == "featured")
-	if err != nil {
-		return gallery{}, err
-	}
-	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[row])
+	found, err := many[row](ctx, s.db, sql, pgx.QueryExecModeCacheDescribe, v.ID, q.Status, q.Tag, q.AuthorID, q.Difficulty, q.words(), key, id, q.PerPage+1, offset, q.Sort == "featured")
 	if err != nil {
 		return gallery{}, err
 	}
@@ -208,14 +204,10 @@ type tagCount struct {
 }
 
 func (s *server) loadTags(ctx context.Context, search string, limit int) ([]tagCount, error) {
-	rows, err := s.db.Query(ctx, `
+	return many[tagCount](ctx, s.db, `
 		select tag_name, project_count from tag_tally
 		where tag_name <> '' and project_count > 0 and tag_name like $1
 		order by project_count desc, tag_name limit $2`, likePattern(strings.ToLower(search)), limit)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, pgx.RowToStructByName[tagCount])
 }
 
 // showTags answers the tags of published projects, most used first.

@@ -22,14 +22,10 @@ type session struct {
 // listSessions returns the living sessions of v, the one last used first.
 func (s *server) listSessions(ctx context.Context, v viewer) ([]session, error) {
 	now := s.now().UTC()
-	rows, err := s.db.Query(ctx, `
+	list, err := many[session](ctx, s.db, `
 		select id::varchar, coalesce(user_agent, '') as device, ip_address, created_at, last_seen_at, id::varchar = $4 as current
 		from session where user_id = $1 and last_seen_at > $2 and created_at > $3
 		order by current desc, last_seen_at desc, id`, v.ID, now.Add(-s.cfg.sessionIdle), now.Add(-s.cfg.sessionMax), v.session)
-	if err != nil {
-		return nil, err
-	}
-	list, err := pgx.CollectRows(rows, pgx.RowToStructByName[session])
 	for i := range list {
 		list[i].Device = deviceName(list[i].Device)
 	}

@@ -245,14 +245,10 @@ func (s *server) verifyMedia(ctx context.Context, repair bool, out io.Writer) er
 			return err
 		}
 	}
-	rows, err := s.db.Query(ctx, `
+	entries, err := many[ledgerEntry](ctx, s.db, `
 		select m.folder, m.name, m.sha256, not exists (select from image_size z join project_image i on i.id = z.image_id
 		       where m.folder = 'projects/images' and z.filename = m.name and i.filename <> m.name) as original
 		from media_file m where m.state = 'kept' order by m.folder, m.name`)
-	if err != nil {
-		return err
-	}
-	entries, err := pgx.CollectRows(rows, pgx.RowToStructByName[ledgerEntry])
 	if err != nil {
 		return err
 	}
