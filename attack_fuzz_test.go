@@ -258,7 +258,7 @@ func FuzzComment(f *testing.F) {
 
 // Names of files are names on every system, and end no header.
 func FuzzFileNames(f *testing.F) {
-	for _, name := range []string{"a.txt", "../../etc/passwd", `..\..\x.exe`, "con.txt", "aux", "nul .txt", "a\r\nSet-Cookie: x=y", `a"; filename="b`, "ä.pdf", "\u202egpj.exe", ".htaccess", "...", " ", "a." + strings.Repeat("b", 300), strings.Repeat("ä", 300) + ".png", "a%00b", "CON ", "COM¹.txt", "a:b"} {
+	for _, name := range []string{"a.txt", "../../etc/passwd", `..\..\x.exe`, "con.txt", "aux", "nul .txt", "a\r\nSet-Cookie: x=y", `a"; filename="b`, "ä.pdf", "\u202egpj.exe", ".htaccess", "...", " ", "a." + strings.Repeat("b", 300), strings.Repeat("ä", 300) + ".png", "a%00b", "CON ", "COM¹.txt", "a:b", "0." + strings.Repeat("0", 90) + ".", strings.Repeat("a", 199) + " b", "." + strings.Repeat("c", 199)} {
 		f.Add(name)
 	}
 	f.Fuzz(func(t *testing.T, name string) {

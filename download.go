@@ -330,7 +330,7 @@ func fileName(name string) string {
 	name = strings.TrimRight(name, ". ")
 	base, _, _ := strings.Cut(strings.ToLower(name), ".")
 	if base = strings.TrimRight(base, " "); base == "" || reservedName.MatchString(base) {
-		name = "_" + name
+		return fileName("_" + name)
 	}
 	return name
 }

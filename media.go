@@ -220,8 +220,10 @@ func (s *sourceReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
+const maxFileName = 200 // characters
+
 // cleanName is the last part of a path of any system, without what can't be
-// shown, at most 200 characters with its extension kept.
+// shown, and shortened before its extension where it is too long.
 func cleanName(name string) string {
 	name = name[strings.LastIndexAny(name, `/\`)+1:]
 	name = strings.Map(func(r rune) rune {
@@ -231,8 +233,11 @@ func cleanName(name string) string {
 		return r
 	}, name)
 	name = strings.TrimSpace(name)
-	extension := path.Ext(name)
-	return truncate(strings.TrimSuffix(name, extension), 200-len(truncate(extension, 20))) + truncate(extension, 20)
+	if utf8.RuneCountInString(name) <= maxFileName {
+		return name
+	}
+	extension := truncate(path.Ext(name), 20)
+	return strings.TrimSpace(truncate(strings.TrimSuffix(name, path.Ext(name)), maxFileName-utf8.RuneCountInString(extension)) + extension)
 }
 
 // projectFile is an uploaded file of a project.
