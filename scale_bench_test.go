@@ -42,7 +42,7 @@ const fillScale = `
 	insert into project_tag (project_id, tag_name) select id, 'tag' || id % 50 from project where id % 2 = 0;
 	insert into tag_tally select '', count(*) from project where status = 'published' on conflict (tag_name) do update set project_count = excluded.project_count;
 	insert into tag_tally select tag_name, count(*) from project_tag join project p on p.id = project_id where p.status = 'published' group by 1;
-	insert into project_search (project_id, draft_of, words) select p.id, case when p.status = 'draft' then p.author_id end, setweight(to_tsvector('simple', p.title), 'A') || a.words || b.words || c.words || d.words || e.words
+	insert into project_search (project_id, words) select p.id, setweight(to_tsvector('simple', p.title), 'A') || a.words || b.words || c.words || d.words || e.words
 		from project p join phrase a on a.nr = pg_temp.pick(p.id, 0) join phrase b on b.nr = pg_temp.pick(p.id, 1) join phrase c on c.nr = pg_temp.pick(p.id, 2)
 			join phrase d on d.nr = pg_temp.pick(p.id, 3) join phrase e on e.nr = pg_temp.pick(p.id, 4) order by p.id;
 	insert into comment (user_id, url, content, created_at) select 1 + n % 100, 'page/' || n / 40, 'A comment that says a little about the page, number ' || n, now() - n * interval '1 second' from generate_series(0, COMMENTS - 1) n;

@@ -37,13 +37,6 @@ type galleryQuery struct {
 // a word of which most have one would take longer with every project.
 const maxFound = 500
 
-// newestFound is the newest that a search finds, when nothing else is asked of
-// them: it visits no project that is not among them.
-var newestFound = fmt.Sprintf(`(
-		select project_id from project_search where (draft_of is null or draft_of = $1) and words @@ search_query($6)
-		order by project_id desc limit %d
-	) found join project p on p.id = found.project_id`, maxFound)
-
 // sorts are the orders of the gallery, by every name they have: the largest
 // key first, and of equal ones the newest project.
 var sorts = map[string]struct{ key, kind string }{
@@ -147,14 +140,11 @@ func (s *server) listProjects(ctx context.Context, q galleryQuery, v viewer) (ga
 		SortKey        string
 		Total          int
 	}
-	sort, from, held, bound := sorts[q.Sort], "project p", "not materialized", ""
+	sort, held, bound := sorts[q.Sort], "not materialized", ""
 	if q.Search != "" {
 		held, bound = "materialized", fmt.Sprintf("order by s.project_id desc limit %d", maxFound)
-		if q.Status == "" && q.Tag == "" && q.AuthorID == nil && q.Difficulty == "" {
-			from = newestFound
-		}
 	}
-	sql := strings.NewReplacer("SORT_KEY", sort.key, "KEY_TYPE", sort.kind, "PICTURE", pictureColumns, "PROJECTS", from, "HELD", held, "BOUND", bound).Replace(queries["gallery"])
+	sql := strings.NewReplacer("SORT_KEY", sort.key, "KEY_TYPE", sort.kind, "PICTURE", pictureColumns, "HELD", held, "BOUND", bound).Replace(queries["gallery"])
 	// Planned each time for what is asked: a plan for everything that could be
 	// would read all projects.
 	found, err := many[row](ctx, s.db, sql, pgx.QueryExecModeCacheDescribe, v.ID, q.Status, q.Tag, q.AuthorID, q.Difficulty, q.words(), key, id, q.PerPage+1, offset, q.Sort == "featured")

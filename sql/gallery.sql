@@ -1,14 +1,13 @@
 -- The published projects and the viewer's ($1) own drafts that fit, a page of
 -- them and their number. SORT_KEY and KEY_TYPE are those of the order. A page
 -- begins after the project with the key $7 and the id $8, or at an offset; $11
--- asks for those that admins feature. Where they are looked for is filled in. A
--- search is BOUND to the newest that fit, of which HELD makes one list for the page
--- and the number.
+-- asks for those that admins feature. A search is BOUND to the newest that fit, of
+-- which HELD makes one list for the page and the number.
 with fitting as HELD (
     select p.*, SORT_KEY as sort_key
     from (
         select p.*, s.words
-        from PROJECTS left join project_search s on s.project_id = p.id
+        from project p left join project_search s on s.project_id = p.id
         where (p.status = 'published' or p.author_id = $1)
           and ($2 = '' or p.status = $2)
           and ($3 = '' or exists (select from project_tag t where t.project_id = p.id and t.tag_name = $3))
