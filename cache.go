@@ -37,8 +37,8 @@ func about(kind, name string) topic {
 }
 
 // cache keeps answers ready to be sent again until one of their topics changes:
-// those that are the same for everybody who is not signed in, and those for
-// somebody who is. A change marks its topics
+// those that are the same for everybody, those for everybody who is not signed in,
+// and those for somebody who is. A change marks its topics
 // with the time of a counter; an answer is good while all of its topics' marks
 // are older than the moment before it was read from the database. So nothing has to be found and
 // removed, and what was read before a change is never kept after it.

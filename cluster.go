@@ -331,6 +331,7 @@ func (c *cluster) supervise(ctx context.Context, p *postgresProcess) {
 		case <-p.exited:
 		}
 		c.log.Warn("PostgreSQL died and is started again", "error", p.explain("PostgreSQL died"))
+		var said time.Time
 		for running := false; !running; {
 			deaths = slices.DeleteFunc(append(deaths, time.Now()), func(t time.Time) bool { return time.Since(t) > time.Minute })
 			if len(deaths) > 5 && pause(ctx, time.Second) != nil {
@@ -342,7 +343,8 @@ func (c *cluster) supervise(ctx context.Context, p *postgresProcess) {
 				p, running = next, true
 			case ctx.Err() != nil:
 				return
-			default:
+			case time.Since(said) > time.Minute: // the log may be on the disk that is full
+				said = time.Now()
 				c.log.Error("PostgreSQL does not start, and is tried again", "error", err)
 			}
 		}

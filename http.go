@@ -194,6 +194,7 @@ func (s *server) answerError(w http.ResponseWriter, r *http.Request, err error) 
 	if r.Header.Get("Sec-Fetch-Dest") == "image" && r.Header.Get("Sec-Fetch-Site") == "same-origin" && (public.status == http.StatusNotFound || public.status >= 500) {
 		if frame, err := staticFiles.ReadFile("static/nopicture.svg"); err == nil {
 			w.Header().Set("Content-Type", "image/svg+xml")
+			w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'") // for its style in the dark
 			w.WriteHeader(public.status)
 			_, _ = w.Write(frame) // the client is gone if this fails
 			return

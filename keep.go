@@ -113,7 +113,7 @@ var keepLimit = limit{"keep", 20, time.Hour / 20}
 // keptForm is a form that waits for its sender to sign in.
 type keptForm struct {
 	ID     int
-	Path   string            // where it was sent to
+	Path   string            // where it was sent to, with its query
 	Values map[string]string // but no passwords, codes and tokens
 	User   string            // whose session had ended, where that is known
 	KeptAt time.Time
@@ -149,6 +149,8 @@ func (f keptForm) What() string {
 		return "Something about a comment"
 	case strings.HasPrefix(f.Path, "/projects/"):
 		return "A change of a project"
+	case strings.HasPrefix(f.Path, "/admin/moderation/"):
+		return "What you did about a comment"
 	case strings.HasPrefix(f.Path, "/account/"):
 		return "A change of your account"
 	}
@@ -176,7 +178,12 @@ func (s *server) keepForm(w http.ResponseWriter, r *http.Request) bool {
 	if err != nil {
 		return false
 	}
-	f := keptForm{Path: r.URL.EscapedPath(), Values: in.values(), User: s.subjectOf(r)}
+	f := keptForm{Path: r.URL.RequestURI(), Values: in.values(), User: s.subjectOf(r)}
+	for name := range r.URL.Query() {
+		if isSecret(name) {
+			f.Path = r.URL.EscapedPath()
+		}
+	}
 	maps.DeleteFunc(f.Values, func(name, value string) bool { return isSecret(name) || !isPlain(value) })
 	if len(f.Values) == 0 || s.take(r, keepLimit) != nil {
 		return false

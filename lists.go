@@ -152,7 +152,7 @@ func renderList[T any](s *server, w http.ResponseWriter, r *http.Request, v view
 	if p.Rows, p.Total, err = l.load(r.Context(), p.Query); err != nil {
 		return err
 	}
-	if p.outside(len(p.Rows)) {
+	if status == http.StatusOK && p.outside(len(p.Rows)) {
 		return seeOther(w, r, p.At(1))
 	}
 	if extra != nil {

@@ -416,8 +416,10 @@ type threadNeighbour struct {
 	Content  string `json:"content"`
 }
 
-// maxQueue is the length of one answer.
-const maxQueue = 100
+const (
+	maxQueue   = 100  // comments of one answer
+	maxFlagged = 1000 // comments of one table, with all that is around them
+)
 
 // queueShows are the parts of the queue: seen by nobody yet, with reports, and
 // out of sight.
@@ -430,12 +432,12 @@ var queueOrders = map[string]string{
 }
 
 // loadQueue returns the comments of a part of the queue, and how many there
-// are. It searches texts, authors and addresses, or for an id.
+// are, at most maxFlagged at once. It searches texts, authors and addresses, or for an id.
 func (s *server) loadQueue(ctx context.Context, q listQuery) (list []moderationItem, total int, err error) {
 	counted, err := many[struct {
 		moderationItem
 		Total int
-	}](ctx, s.db, queries["flagged"]+` order by `+queueOrders[q.Sort]+` limit $4 offset $5`, likePattern(q.Search), q.Search, q.Show, q.limit, q.offset)
+	}](ctx, s.db, queries["flagged"]+` order by `+queueOrders[q.Sort]+` limit $4 offset $5`, likePattern(strings.TrimPrefix(q.Search, "/")), q.Search, q.Show, min(q.limit, maxFlagged), q.offset)
 	list = make([]moderationItem, len(counted))
 	for i, one := range counted {
 		list[i], total = one.moderationItem, one.Total
@@ -445,7 +447,7 @@ func (s *server) loadQueue(ctx context.Context, q listQuery) (list []moderationI
 
 // showFlagged answers the comments with reports, most reports first.
 func (s *server) showFlagged(w http.ResponseWriter, r *http.Request, v viewer) error {
-	list, total, err := s.loadQueue(r.Context(), listQuery{Show: "flagged", Sort: "reports", limit: 1000})
+	list, total, err := s.loadQueue(r.Context(), listQuery{Show: "flagged", Sort: "reports", limit: maxFlagged})
 	if err != nil {
 		return err
 	}

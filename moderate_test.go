@@ -412,6 +412,7 @@ func TestModerationOnPages(t *testing.T) {
 	act("ban", url.Values{"days": {"many"}}).want(http.StatusUnprocessableEntity).shows("Days must be a whole number")
 	act("ban", url.Values{"days": {"3"}}).redirects("/admin/moderation#comment-")
 	alice.submit("/thread/comment", url.Values{"url": {"a"}, "content": {"Why?"}}).want(http.StatusForbidden).shows("you can write again on")
+	st.visitor().submit(fmt.Sprintf("/admin/moderation/%d/hide?show=hidden", id), url.Values{"show": {"hidden"}}).redirects("/login?error=session_expired&return_to=/kept")
 	act("dance", nil).want(http.StatusNotFound)
 	act("hide", nil).redirects("/admin/moderation#comment-")
 	root.page("/admin/moderation").shows("Nothing here", "Comment hidden.")

@@ -297,6 +297,7 @@ func TestANASThatGoesAway(t *testing.T) {
 	same(t, "retry", a.header.Get("Retry-After"), "30")
 	frame := alice.do(http.MethodGet, before, nil, "Sec-Fetch-Dest", "image", "Sec-Fetch-Site", "same-origin").want(http.StatusServiceUnavailable).shows("<svg")
 	same(t, "its type", frame.header.Get("Content-Type"), "image/svg+xml")
+	same(t, "its policy", frame.header.Get("Content-Security-Policy"), "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'")
 	alice.do(http.MethodGet, before, nil, "Sec-Fetch-Dest", "image", "Sec-Fetch-Site", "same-site").detail(http.StatusServiceUnavailable, "The file storage does not answer")
 	alice.get(fmt.Sprintf("/api/projects/%d/download", id)).detail(http.StatusServiceUnavailable, "The file storage does not answer")
 	// Who follows the links reads what is going on, and how to go on.

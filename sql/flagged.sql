@@ -24,4 +24,4 @@ where not c.is_removed and case $3
     when 'open' then c.flag_count > 0 and not c.is_hidden or c.held_for is not null
     when 'flagged' then c.flag_count > 0
     else c.is_hidden and c.held_for is null end
-  and ($2 = '' or c.id::varchar = $2 or c.content ilike $1 or u.username ilike $1 or c.url ilike $1)
+  and ($2 = '' or c.id::varchar = $2 or c.content ilike $1 or u.username ilike $1 or c.url ilike $1 or c.entity_type || 's/' || c.entity_id ilike $1)

@@ -107,6 +107,7 @@ const store = (() => {
 })();
 
 function keep(form) {
+  if (!form.dataset.what) return; // nothing is typed into it
   try {
     store?.setItem(keptPrefix + form.id, JSON.stringify({ at: Date.now(), what: form.dataset.what, values: valuesOf(form) }));
     if (store) delete form.dataset.guard; // leaving loses nothing
@@ -125,7 +126,7 @@ function listKept() {
     try {
       kept = JSON.parse(store.getItem(key));
     } catch { /* not ours to read any more */ }
-    if (!(kept.at > Date.now() - keptFor)) store.removeItem(key);
+    if (!(kept.at > Date.now() - keptFor) || !kept.what) store.removeItem(key);
     else if (key.startsWith(keptPrefix)) list.push({ id: key.slice(keptPrefix.length), ...kept });
   }
   return list.sort((a, b) => a.at - b.at);
@@ -356,6 +357,7 @@ if (isNew) {
     keep(form);
     isSent = true;
   });
+  editor.addEventListener("input", () => (isSent = false)); // it was stopped
   window.addEventListener("pageshow", () => (isSent = false)); // back again
 }
 
