@@ -564,7 +564,7 @@ func FuzzConditions(f *testing.F) {
 // Tables come back as they were, other programs read them alike, and no
 // spreadsheet finds a formula in them.
 func FuzzCSV(f *testing.F) {
-	for _, text := range []string{"=1+1", "'=1", "＝1", "a,b", "a\"b", " a ", "a\nb", "a\r\nb", "\t=1", "-", "@x", ";", "", "\n=1", "''"} {
+	for _, text := range []string{"=1+1", "'=1", "＝1", "a,b", "a\"b", " a ", "a\nb", "a\r\nb", "\t=1", "-", "@x", ";", "", "\n=1", "''", "\r\r\n"} {
 		f.Add(text, "b", []byte(text))
 	}
 	f.Fuzz(func(t *testing.T, first, second string, file []byte) {
@@ -583,8 +583,8 @@ func FuzzCSV(f *testing.F) {
 			if rearm(records[0].cells[i]) != cell {
 				t.Fatalf("%q came back as %q", cell, rearm(records[0].cells[i]))
 			}
-			if got, want := strings.ReplaceAll(other[i], "\r\n", "\n"), strings.ReplaceAll(disarm(cell), "\r\n", "\n"); got != want {
-				t.Fatalf("%q is read as %q", want, got)
+			if want := strings.ReplaceAll(disarm(cell), "\r\n", "\n"); other[i] != want { // which that reader does to line ends
+				t.Fatalf("%q is read as %q", want, other[i])
 			}
 			for _, shown := range []string{other[i], spreadsheetText(cell)} {
 				if r, _ := utf8.DecodeRuneInString(shown); strings.ContainsRune("=+-@\t\r\n＝＋－＠", r) {
@@ -672,8 +672,14 @@ func FuzzRequests(f *testing.F) {
 			t.Fatal(err)
 		}
 		if runs++; runs%2000 == 0 {
-			st.exec(`delete from comment where id <> $1`, comment)
-			st.exec(`delete from project where id <> $1`, id)
+			for _, c := range []struct {
+				sql string
+				id  int
+			}{{`delete from comment where id <> $1`, comment}, {`delete from project where id <> $1`, id}} {
+				if _, err := st.db.Exec(t.Context(), c.sql, c.id); err != nil {
+					t.Fatal(err)
+				}
+			}
 		}
 	})
 }
