@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"net/http"
 	"net/netip"
 	"os"
@@ -42,6 +43,34 @@ func inJSON(st *site) func(message string) map[string]any {
 		})
 		return last
 	}
+}
+
+// What plainLines writes is, to the byte, what slog's own handler does.
+func TestPlainLinesAreThoseOfJSON(t *testing.T) {
+	t.Parallel()
+	for _, attrs := range [][]slog.Attr{
+		{},
+		{slog.String("path", "/blog/a b.html"), slog.Int("status", 200), slog.Int64("bytes", -1), slog.Float64("duration_ms", 1234.567)},
+		{slog.Float64("a", 0), slog.Float64("b", 1e-6), slog.Float64("c", 1e-7), slog.Float64("d", 1e21), slog.Float64("e", 0.1+0.2), slog.Float64("f", -2.5)},
+		{slog.Float64("none", math.NaN())},
+		{slog.String("path", `/a"b\c`)}, {slog.String("path", "/\x00\x1f\x7f\n")}, {slog.String("path", "/é\u2028")}, {slog.String("path", "/\xff")}, {slog.String("path", "/<&>'")},
+		{slog.Any("error", errors.New("broken")), slog.Int("user_id", 3)}, {slog.Duration("wait", time.Second)}, {slog.Group("a", slog.Int("b", 1))}, {{}}, {slog.Any("level", new(slog.LevelVar))},
+	} {
+		for _, message := range []string{"request", "a \"quoted\" one"} {
+			for _, at := range []time.Time{time.Now(), time.Date(2026, 1, 2, 3, 4, 5, 120_000_000, time.UTC), {}} {
+				rec := slog.NewRecord(at, slog.LevelInfo+1, message, 0)
+				rec.AddAttrs(attrs...)
+				var got, want bytes.Buffer
+				handler := slog.NewJSONHandler(&want, nil)
+				_ = plainLines{slog.NewJSONHandler(&got, nil), &got}.Handle(t.Context(), rec)
+				_ = handler.Handle(t.Context(), rec)
+				same(t, fmt.Sprint(message, attrs), got.String(), want.String())
+			}
+		}
+	}
+	var out bytes.Buffer
+	slog.New(plainLines{slog.NewJSONHandler(&out, nil), &out}).With("instance", 2).WithGroup("request").Info("done", "status", 200)
+	same(t, "with more", strings.Contains(out.String(), `"instance":2,"request":{"status":200}`), true)
 }
 
 func TestRequestLine(t *testing.T) {

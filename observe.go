@@ -44,9 +44,9 @@ func (s *server) observed(next http.Handler) http.Handler {
 					reason = http.ErrAbortHandler // the client has to see that the answer is not whole
 				}
 			}
-			took := time.Since(started)
-			s.meters.request(info.route, cmp.Or(rec.status, http.StatusOK), took)
-			s.logRequest(r, rec, info, took)
+			ended := time.Now()
+			s.meters.request(info.route, cmp.Or(rec.status, http.StatusOK), ended.Sub(started))
+			s.logRequest(r, rec, info, started, ended)
 			if reason != nil {
 				panic(reason)
 			}
@@ -69,7 +69,7 @@ func (s *server) requestID(r *http.Request) string {
 
 // logRequest writes the line of a request. The query is no part of it, because
 // links bring their secrets there.
-func (s *server) logRequest(r *http.Request, rec *recorder, info *requestInfo, took time.Duration) {
+func (s *server) logRequest(r *http.Request, rec *recorder, info *requestInfo, started, ended time.Time) {
 	level := slog.LevelInfo
 	if info.err != nil {
 		level = slog.LevelError
@@ -80,9 +80,9 @@ func (s *server) logRequest(r *http.Request, rec *recorder, info *requestInfo, t
 	if !s.log.Enabled(r.Context(), level) {
 		return
 	}
-	line := slog.NewRecord(time.Now(), level, "request", 0) // without looking for the caller, as the logger would
+	line := slog.NewRecord(ended, level, "request", 0) // without looking for the caller, as the logger would
 	line.AddAttrs(slog.String("method", r.Method), slog.String("path", r.URL.Path), slog.String("route", info.route),
-		slog.Int("status", cmp.Or(rec.status, http.StatusOK)), slog.Int64("bytes", rec.bytes), slog.Float64("duration_ms", milliseconds(took)),
+		slog.Int("status", cmp.Or(rec.status, http.StatusOK)), slog.Int64("bytes", rec.bytes), slog.Float64("duration_ms", milliseconds(ended.Sub(started))),
 		slog.String("address", s.clientAddr(r).String()), slog.String("request_id", info.id))
 	if info.viewer.signedIn() {
 		line.AddAttrs(slog.Int("user_id", info.viewer.ID))
