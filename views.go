@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"sort"
 	"strings"
 	"sync"
 	"time"
@@ -300,8 +301,8 @@ const (
 		select url, view_count, unique_visitors, last_viewed_at, url as stored from page_total
 		order by view_count desc, last_viewed_at desc, id desc limit $1`
 	selectTimeline = `
-		select u.url, d.day, d.view_count
-		from (select ` + storedURL + ` as url) u left join page_total t using (url) left join page_day d on d.page_id = t.id and d.day >= $2`
+		select u.url, array_agg(d.day) filter (where d.day is not null) as days, array_agg(d.view_count) filter (where d.day is not null) as counts
+		from (select ` + storedURL + ` as url) u left join page_total t using (url) left join page_day d on d.page_id = t.id and d.day >= $2 group by u.url`
 )
 
 func (s *server) loadPageViews(ctx context.Context, url string) (pageViews, error) {
@@ -405,28 +406,23 @@ func (s *server) showTimeline(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	p, now := periods[name], s.now().UTC()
-	rows, err := s.db.Query(r.Context(), selectTimeline, url, p.step(now, 1-p.points))
-	if err != nil {
+	var stored string
+	var days []time.Time
+	var views []int
+	if err := s.db.QueryRow(r.Context(), selectTimeline, url, p.step(now, 1-p.points)).Scan(&stored, &days, &views); err != nil {
 		return err
 	}
-	var stored string
-	var day *time.Time
-	var views *int
-	counts := map[string]int{}
-	if _, err := pgx.ForEachRow(rows, []any{&stored, &day, &views}, func() error {
-		if day != nil {
-			counts[day.Format(p.form)] += *views
-		}
-		return nil
-	}); err != nil {
-		return err
+	starts, counts := make([]time.Time, p.points), make([]int, p.points)
+	for n := range starts {
+		starts[n] = p.step(now, n+1-p.points)
+	}
+	for i, day := range days {
+		counts[sort.Search(len(starts), func(n int) bool { return starts[n].After(day) })-1] += views[i]
 	}
 	answer := timeline{URL: url, Period: name}
-	for n := 1 - p.points; n <= 0; n++ {
-		point := p.step(now, n)
-		date := point.Format(p.form)
-		answer.Data = append(answer.Data, viewPoint{date, p.label(point), counts[date]})
-		answer.TotalViews += counts[date]
+	for n, start := range starts {
+		answer.Data = append(answer.Data, viewPoint{start.Format(p.form), p.label(start), counts[n]})
+		answer.TotalViews += counts[n]
 	}
 	return s.answerForAll(w, r, answer, aboutPage("views", url, stored)...)
 }
