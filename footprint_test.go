@@ -296,7 +296,7 @@ func mixedLoad(b *testing.B, url string) int64 {
 		})
 	}
 	rate := l.wrk(b, url, `n = 0 paths = {"/interact/comments/blog%2Fload.html", "/projects?x=", "/api/projects?x=", "/analytics/page-views/", "/thread?url=blog/load.html&x="}
-		request = function() n = n + 1 local p = paths[n % 5 + 1] if n % 5 > 0 then p = p..n..tostring(os.clock()) end return wrk.format("GET", p) end`, "-c160", "--timeout", "30s")
+		request = function() n = n + 1 local p = paths[n % 5 + 1] if n % 5 > 0 then p = p..n..tostring(os.clock()) end return wrk.format("GET", p) end`, "-c160", "--timeout", "30s", fmt.Sprintf("-d%ds", loadSeconds))
 	others.Wait()
 	return requests + int64(rate*loadSeconds)
 }
