@@ -90,7 +90,7 @@ bench: ## measure projects, the storage and the pictures, beside smbclient, cp, 
 	$(call need,$(has-samba),samba)
 	$(call need,command -v smbclient,smbclient)
 	$(call need,command -v vipsthumbnail,libvips-tools)
-	$(call need,command -v zip,zip)
+	$(call need,command -v zip && command -v curl,zip curl)
 	go test -run '^$$' -bench 'Projects' -benchtime 20x -timeout 30m .
 	go test -run '^$$' -bench 'NAS|Local|Transfers|Pictures|ZIP' -benchtime 3x -timeout 30m .
 

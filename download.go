@@ -97,8 +97,13 @@ type zipStream struct {
 	compressed bytes.Buffer
 }
 
-// zipChunk is large enough that handing a chunk on costs little beside it.
-const zipChunk = 128 << 10
+// zipChunk is large enough that handing a chunk on costs little beside it, and
+// small enough that 32 downloads at once take no more than 16 MB in all.
+const zipChunk = 96 << 10
+
+// zipSlack is by how much a chunk can grow when it does not become smaller: the
+// heads of blocks (RFC 1951 §3.2.4).
+const zipSlack = 256
 
 func (s *server) newZIP(w io.Writer) *zipStream {
 	z := &zipStream{Writer: zip.NewWriter(w), deflaters: &s.deflaters, chunk: make([]byte, zipChunk)}
@@ -109,7 +114,7 @@ func (s *server) newZIP(w io.Writer) *zipStream {
 // deflate compresses a chunk so that others can follow it in the same stream.
 func (z *zipStream) deflate(chunk []byte) error {
 	z.compressed.Reset()
-	z.compressed.Grow(len(chunk))
+	z.compressed.Grow(len(chunk) + zipSlack)
 	deflater, _ := z.deflaters.Get().(*flate.Writer)
 	if deflater == nil {
 		var err error
@@ -148,8 +153,11 @@ func (d chunkDeflater) Close() error {
 	return err
 }
 
+// zipProbe is how much of a file tells whether it would become smaller.
+const zipProbe = 32 << 10
+
 // add copies a file into an entry, compressed unless it is already: by its name,
-// or because its first chunk would not become a tenth smaller.
+// or because its beginning would not become a tenth smaller.
 func (z *zipStream) add(f io.Reader, as string, modified time.Time) error {
 	n, err := io.ReadFull(f, z.chunk)
 	whole := err == io.EOF || err == io.ErrUnexpectedEOF
@@ -160,10 +168,10 @@ func (z *zipStream) add(f io.Reader, as string, modified time.Time) error {
 	if packed[strings.ToLower(path.Ext(as))] {
 		header.Method = zip.Store
 	} else if !whole {
-		if err := z.deflate(z.chunk); err != nil {
+		if err := z.deflate(z.chunk[:zipProbe]); err != nil {
 			return err
 		}
-		if z.compressed.Len() > zipChunk/10*9 {
+		if z.compressed.Len() > zipProbe/10*9 {
 			header.Method = zip.Store
 		}
 	}
