@@ -117,6 +117,37 @@ export async function uploading(page) {
   await page.context().request.delete(api);
 }
 
+// bringing: the ZIP of a project becomes another one, and what was being typed for
+// a third is still there.
+export async function bringing(page) {
+  const { api } = await draft(page, "Lamp that is carried");
+  const archive = { name: "lamp.zip", mimeType: "application/zip", buffer: await (await page.context().request.get(api + "/download")).body() };
+  await go(page, "/projects/new");
+  await page.getByLabel("Title").fill("Half a na");
+  await until("what the browser keeps", () => kept(page), "1");
+  const bring = async (file) => {
+    await page.getByLabel("ZIP of a project").setInputFiles(file);
+    await page.getByRole("button", { name: "Import it" }).click();
+  };
+  await expecting(page, 400, async () => {
+    await bring({ ...archive, buffer: dot });
+    await page.locator(".notice.bad").waitFor();
+  });
+  await look(page);
+  await bring(archive);
+  await page.waitForURL(/\/projects\/\d+\/edit/);
+  same("the title", await page.locator("#basics-title").inputValue(), "Lamp that is carried");
+  const brought = api.replace(/\d+$/, /\d+/.exec(new URL(page.url()).pathname)[0]);
+  same("whether it is another one", brought !== api, true);
+
+  await go(page, "/projects/new");
+  await look(page);
+  await page.getByRole("button", { name: "Take it over" }).click();
+  same("the title", await page.getByLabel("Title").inputValue(), "Half a na");
+  await page.getByLabel("Title").fill("");
+  for (const project of [api, brought]) await page.context().request.delete(project);
+}
+
 // building: parts are added, changed and put in order without leaving the page.
 export async function building(page) {
   const { api, read } = await draft(page, "Lamp that is built");

@@ -1,7 +1,7 @@
 // Walks through the site as people do, and looks at every page on the way:
 // node run.mjs JSON, where the JSON is what site.mjs calls setup.
 import { setup, launch, visitor, go, expecting, inspect, same, signIn, letterTo, totp, faults, say } from "./site.mjs";
-import { writing, building, uploading } from "./editor.mjs";
+import { writing, bringing, building, uploading } from "./editor.mjs";
 
 const password = "Workshop-2026"; // of everybody in the demo
 const browser = await launch();
@@ -348,6 +348,7 @@ const changes = {
   maker: async () => maker(await as("yuki", phone), await as("mira"), "Lamp of folds"),
   "maker without scripts": async () => maker(await as("ananya", { scripts: false }), await as("okello", { ...phone, scripts: false }), "Lamp of sheets"),
   "editor, writing": async () => writing(await as("hazel")),
+  "editor, bringing": async () => bringing(await as("tobias_k")),
   "editor, building": async () => building(await as("elif")),
   "editor, uploading": async () => uploading(await as("noor", phone)),
   admin: async () => admin(await as(setup.admin), await as("linus77"), await as("sofia_m"), "Lamp of gold"),
