@@ -25,7 +25,7 @@ import (
 
 const (
 	loadSeconds = 4 // how long wrk keeps a server busy with 32 connections
-	rounds      = 5 // of a second each, in which what is compared takes turns
+	rounds      = 3 // of two seconds each, in which what is compared takes turns
 )
 
 // BenchmarkLoad measures requests per second of the built program, with a
@@ -66,7 +66,7 @@ func BenchmarkLoad(b *testing.B) {
 			return l.wrk(b, l.url+"/analytics/page-view", browser+`wrk.body = '{"url": "blog/load.html"}'`)
 		})
 	})
-	// Each thread and each second has numbers of its own, so that nobody takes a like back.
+	// Each thread and each round has numbers of its own, so that nobody takes a like back.
 	write := "wrk.method = \"POST\"\nwriters = {\"" + strings.Join(l.writers, "\", \"") + "\"}\n" +
 		"function setup(t) threads = (threads or 0) + 1 t:set(\"n\", threads * 50000 + os.time() % 20 * 2500) end\n" +
 		"function writer() n = n + 1 return {[\"Authorization\"] = \"Bearer \"..writers[n % #writers + 1]} end\n"
@@ -219,8 +219,8 @@ func (l *load) call(b *testing.B, path string, body, into any) {
 	}
 }
 
-// compare measures the ceiling and what it is the ceiling of in turn, for a second
-// each, and reports the medians of both rates and of their ratio: the speed of a
+// compare measures the ceiling and what it is the ceiling of in turn, for two
+// seconds each, and reports the medians of both rates and of their ratio: the speed of a
 // machine that others share changes all the time.
 func (l *load) compare(b *testing.B, unit string, ceiling, measured func() float64) {
 	for b.Loop() {
@@ -247,7 +247,7 @@ var (
 // wrk returns the requests of a second; script is in Lua, options are more of wrk's.
 func (l *load) wrk(b *testing.B, address, script string, options ...string) float64 {
 	b.Helper()
-	args := append([]string{"-t2", "-c32", "-d1s"}, options...)
+	args := append([]string{"-t2", "-c32", "-d2s"}, options...)
 	if script != "" {
 		file := filepath.Join(b.TempDir(), "wrk.lua")
 		if err := os.WriteFile(file, []byte(script), 0o600); err != nil {
@@ -304,7 +304,7 @@ func (l *load) inserts(b *testing.B) float64 {
 		b.Fatal(err)
 	}
 	at := l.db.Config().ConnConfig
-	out, err := exec.Command(l.pgbench, "-n", "-M", "prepared", "-c", "32", "-j", "2", "-T", "1", "-f", script,
+	out, err := exec.Command(l.pgbench, "-n", "-M", "prepared", "-c", "32", "-j", "2", "-T", "2", "-f", script,
 		"-h", at.Host, "-U", at.User, at.Database).CombinedOutput()
 	found := regexp.MustCompile(`tps = ([\d.]+)`).FindSubmatch(out)
 	if err != nil || found == nil {
