@@ -88,7 +88,7 @@ func known(r *http.Request, tag string, modified time.Time) bool {
 }
 
 // zipStream is a ZIP that is made on its way to the client, in chunks: it holds
-// two of them, and what compresses only while it works on one. However many
+// one, and as much compressed, and what compresses only while it works on one. However many
 // downloads wait for slow clients, as many compressors as processors are in use.
 type zipStream struct {
 	*zip.Writer
@@ -98,7 +98,7 @@ type zipStream struct {
 }
 
 // zipChunk is large enough that handing a chunk on costs little beside it, and
-// small enough that 32 downloads at once take no more than 16 MB in all.
+// small enough that many downloads at once take little memory.
 const zipChunk = 96 << 10
 
 // zipSlack is by how much a chunk can grow when it does not become smaller: the
@@ -157,7 +157,7 @@ func (d chunkDeflater) Close() error {
 const zipProbe = 32 << 10
 
 // add copies a file into an entry, compressed unless it is already: by its name,
-// or because its beginning would not become a tenth smaller.
+// or because its beginning, when there is more, would not become a tenth smaller.
 func (z *zipStream) add(f io.Reader, as string, modified time.Time) error {
 	n, err := io.ReadFull(f, z.chunk)
 	whole := err == io.EOF || err == io.ErrUnexpectedEOF

@@ -464,7 +464,7 @@ func TestPageViews(t *testing.T) {
 	same(t, "most viewed", len(list) == 2 && list[0].URL == "blog/x.html" && list[0].Formatted == "3", true)
 
 	st.exec(`insert into pageview (url, ip_address, viewed_at) select 'old', '::1', d from (values
-		(timestamp '2026-03-31 23:59:59'), ('2026-03-25 00:00:00'), ('2026-03-24 23:59:59'), ('2026-03-02 00:00:00'), ('2026-03-01 23:59:59'), ('2025-04-01 00:00:00'), ('2025-03-31 23:59:59')) v (d)`)
+		(timestamp '2026-03-31 23:59:59'), ('2026-03-25 00:00:00'), ('2026-03-24 23:59:59'), ('2026-03-02 00:00:00'), ('2026-03-01 23:59:59'), ('2025-04-01 00:00:00'), ('2025-03-31 23:59:59'), ('2026-04-01 00:00:00')) v (d)`)
 	st.clock.Store(int64(time.Until(time.Date(2026, 3, 31, 12, 0, 0, 0, time.UTC))))
 	type timeline struct {
 		URL, Period string

@@ -24,8 +24,9 @@ import (
 )
 
 const (
-	loadSeconds = 4 // how long wrk keeps a server busy with 32 connections
-	rounds      = 3 // of two seconds each, in which what is compared takes turns
+	loadSeconds  = 4 // how long a server is kept busy while something else is measured
+	rounds       = 3 // in which what is compared takes turns
+	roundSeconds = 2
 )
 
 // BenchmarkLoad measures requests per second of the built program, with a
@@ -66,18 +67,23 @@ func BenchmarkLoad(b *testing.B) {
 			return l.wrk(b, l.url+"/analytics/page-view", browser+`wrk.body = '{"url": "blog/load.html"}'`)
 		})
 	})
-	// Each thread and each round has numbers of its own, so that nobody takes a like back.
-	write := "wrk.method = \"POST\"\nwriters = {\"" + strings.Join(l.writers, "\", \"") + "\"}\n" +
-		"function setup(t) threads = (threads or 0) + 1 t:set(\"n\", threads * 50000 + os.time() % 20 * 2500) end\n" +
-		"function writer() n = n + 1 return {[\"Authorization\"] = \"Bearer \"..writers[n % #writers + 1]} end\n"
+	// Each thread of a round has 15 000 numbers of its own, and so many pairs of a
+	// person and one of 1 009 pages: nobody takes a like back.
+	round := 0
+	write := func(request string) string {
+		round++
+		return "wrk.method = \"POST\"\nwriters = {\"" + strings.Join(l.writers, "\", \"") + "\"}\n" +
+			fmt.Sprintf("function setup(t) threads = (threads or 0) + 1 t:set(\"n\", (%d + threads) * 15000) end\n", 2*round) +
+			"function writer() n = n + 1 return {[\"Authorization\"] = \"Bearer \"..writers[n % #writers + 1]} end\n" + request
+	}
 	b.Run("like", func(b *testing.B) {
 		l.compare(b, "of-I", func() float64 { return l.inserts(b) }, func() float64 {
-			return l.wrk(b, l.url, write+`request = function() return wrk.format("POST", "/interact/like", writer(), '{"url": "liked/'..n % 1009 ..'.html"}') end`)
+			return l.wrk(b, l.url, write(`request = function() return wrk.format("POST", "/interact/like", writer(), '{"url": "liked/'..n % 1009 ..'.html"}') end`))
 		})
 	})
 	b.Run("comment", func(b *testing.B) {
 		l.compare(b, "of-I", func() float64 { return l.inserts(b) }, func() float64 {
-			return l.wrk(b, l.url, write+`request = function() return wrk.format("POST", "/interact/comment", writer(), '{"url": "said/'..n % 1009 ..'.html", "content": "Comment number '..n..'"}') end`)
+			return l.wrk(b, l.url, write(`request = function() return wrk.format("POST", "/interact/comment", writer(), '{"url": "said/'..n % 1009 ..'.html", "content": "Comment number '..n..'. It works here, too."}') end`))
 		})
 	})
 }
@@ -219,9 +225,9 @@ func (l *load) call(b *testing.B, path string, body, into any) {
 	}
 }
 
-// compare measures the ceiling and what it is the ceiling of in turn, for two
-// seconds each, and reports the medians of both rates and of their ratio: the speed of a
-// machine that others share changes all the time.
+// compare measures the ceiling and what it is the ceiling of in turn, and reports the
+// medians of both rates and of their ratio: the speed of a machine that others
+// share changes all the time.
 func (l *load) compare(b *testing.B, unit string, ceiling, measured func() float64) {
 	for b.Loop() {
 		var rates, ceilings, ratios []float64
@@ -247,7 +253,7 @@ var (
 // wrk returns the requests of a second; script is in Lua, options are more of wrk's.
 func (l *load) wrk(b *testing.B, address, script string, options ...string) float64 {
 	b.Helper()
-	args := append([]string{"-t2", "-c32", "-d2s"}, options...)
+	args := append([]string{"-t2", "-c32", fmt.Sprintf("-d%ds", roundSeconds)}, options...)
 	if script != "" {
 		file := filepath.Join(b.TempDir(), "wrk.lua")
 		if err := os.WriteFile(file, []byte(script), 0o600); err != nil {
@@ -304,7 +310,7 @@ func (l *load) inserts(b *testing.B) float64 {
 		b.Fatal(err)
 	}
 	at := l.db.Config().ConnConfig
-	out, err := exec.Command(l.pgbench, "-n", "-M", "prepared", "-c", "32", "-j", "2", "-T", "2", "-f", script,
+	out, err := exec.Command(l.pgbench, "-n", "-M", "prepared", "-c", "32", "-j", "2", "-T", strconv.Itoa(roundSeconds), "-f", script,
 		"-h", at.Host, "-U", at.User, at.Database).CombinedOutput()
 	found := regexp.MustCompile(`tps = ([\d.]+)`).FindSubmatch(out)
 	if err != nil || found == nil {

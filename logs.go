@@ -26,12 +26,12 @@ func newLogger(cfg config, w io.Writer, level slog.Leveler) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, options))
 }
 
-// plainLines writes what slog's handler of JSON would, in a quarter of its time, where
-// that takes no escapes, and leaves everything else to it: the line of a request
-// was a tenth of what the shortest answers cost.
+// plainLines writes what slog's handler of JSON would, in little more than half of its
+// time, where that takes no escapes, and leaves everything else to it: the line of a
+// request was a tenth of what the shortest answers cost.
 type plainLines struct {
 	slog.Handler
-	to io.Writer
+	to io.Writer // of the same lines; takes several at once
 }
 
 func (h plainLines) Handle(ctx context.Context, rec slog.Record) error {
@@ -40,6 +40,7 @@ func (h plainLines) Handle(ctx context.Context, rec slog.Record) error {
 	line = append(append(line, `","level":"`...), rec.Level.String()...)
 	line = append(append(append(line, `","msg":"`...), rec.Message...), '"')
 	rec.Attrs(func(a slog.Attr) bool {
+		plain = plain && unescaped(a.Key)
 		line = append(append(append(line, `,"`...), a.Key...), `":`...)
 		switch a.Value.Kind() {
 		case slog.KindString:

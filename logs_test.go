@@ -51,8 +51,9 @@ func TestPlainLinesAreThoseOfJSON(t *testing.T) {
 	for _, attrs := range [][]slog.Attr{
 		{},
 		{slog.String("path", "/blog/a b.html"), slog.Int("status", 200), slog.Int64("bytes", -1), slog.Float64("duration_ms", 1234.567)},
-		{slog.Float64("a", 0), slog.Float64("b", 1e-6), slog.Float64("c", 1e-7), slog.Float64("d", 1e21), slog.Float64("e", 0.1+0.2), slog.Float64("f", -2.5)},
-		{slog.Float64("none", math.NaN())},
+		{slog.Float64("a", 0), slog.Float64("b", 1e-6), slog.Float64("c", 0.1+0.2), slog.Float64("d", 1e20), slog.Float64("e", math.Copysign(0, -1))},
+		{slog.Float64("c", 1e-7)}, {slog.Float64("d", 1e21)}, {slog.Float64("f", -2.5)},
+		{slog.Float64("none", math.NaN())}, {slog.Int(`a "key"`, 1)},
 		{slog.String("path", `/a"b\c`)}, {slog.String("path", "/\x00\x1f\x7f\n")}, {slog.String("path", "/é\u2028")}, {slog.String("path", "/\xff")}, {slog.String("path", "/<&>'")},
 		{slog.Any("error", errors.New("broken")), slog.Int("user_id", 3)}, {slog.Duration("wait", time.Second)}, {slog.Group("a", slog.Int("b", 1))}, {{}}, {slog.Any("level", new(slog.LevelVar))},
 	} {
@@ -68,6 +69,11 @@ func TestPlainLinesAreThoseOfJSON(t *testing.T) {
 			}
 		}
 	}
+	var fast bytes.Buffer
+	rec := slog.NewRecord(time.Now(), slog.LevelInfo, "request", 0)
+	rec.AddAttrs(slog.String("path", "/blog/a.html"), slog.Int("status", 200), slog.Float64("duration_ms", 0.25))
+	_ = plainLines{nil, &fast}.Handle(t.Context(), rec)
+	same(t, "without slog's", strings.Contains(fast.String(), `"path":"/blog/a.html","status":200,"duration_ms":0.25}`), true)
 	var out bytes.Buffer
 	slog.New(plainLines{slog.NewJSONHandler(&out, nil), &out}).With("instance", 2).WithGroup("request").Info("done", "status", 200)
 	same(t, "with more", strings.Contains(out.String(), `"instance":2,"request":{"status":200}`), true)

@@ -412,7 +412,8 @@ func (s *server) showTimeline(w http.ResponseWriter, r *http.Request) error {
 	if err := s.db.QueryRow(r.Context(), selectTimeline, url, p.step(now, 1-p.points)).Scan(&stored, &days, &views); err != nil {
 		return err
 	}
-	starts, counts := make([]time.Time, p.points), make([]int, p.points)
+	// The last one is for what comes after the present, by another clock.
+	starts, counts := make([]time.Time, p.points+1), make([]int, p.points+1)
 	for n := range starts {
 		starts[n] = p.step(now, n+1-p.points)
 	}
@@ -420,7 +421,7 @@ func (s *server) showTimeline(w http.ResponseWriter, r *http.Request) error {
 		counts[sort.Search(len(starts), func(n int) bool { return starts[n].After(day) })-1] += views[i]
 	}
 	answer := timeline{URL: url, Period: name}
-	for n, start := range starts {
+	for n, start := range starts[:p.points] {
 		answer.Data = append(answer.Data, viewPoint{start.Format(p.form), p.label(start), counts[n]})
 		answer.TotalViews += counts[n]
 	}

@@ -158,6 +158,7 @@ func (s *server) checkWords(text string) (links bool, err error) {
 // socket.io, logger.info and ASP.NET are words; e-mail addresses are no links.
 var (
 	schemeLink = regexp.MustCompile(`(?i)\b[a-z][a-z0-9+.-]{1,20}://\S+`)
+	dottedName = regexp.MustCompile(`\.\pL`)
 	hostLink   = regexp.MustCompile(`(?:[\p{L}\p{N}](?:[\p{L}\p{N}-]{0,61}[\p{L}\p{N}])?\.)+(xn--[a-zA-Z0-9-]+|\p{L}{2,24})(?::\d+)?(/\S*)?`)
 
 	bareEndings = wordSet(`com org net biz ru cn shop club uk`)
@@ -190,8 +191,8 @@ func linksIn(text string) (found []string) {
 		}
 		return r
 	}, text)
-	if !strings.Contains(text, ".") && !strings.Contains(text, "://") {
-		return nil // nearly every comment, and the expressions are slow
+	if !strings.Contains(text, "://") && !dottedName.MatchString(text) {
+		return nil // nearly every comment, and the other expressions are slow
 	}
 	add := func(link string) {
 		if link = strings.TrimRight(link, `.,;:!?)]}'"*_`); !slices.Contains(found, link) {
