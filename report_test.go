@@ -135,8 +135,8 @@ func TestErrorsAreReported(t *testing.T) {
 	if err := st.later("an errand", func(context.Context) error { return errors.New("no luck") }); err != nil {
 		t.Fatal(err)
 	}
-	wait(t, "four reports", func() bool { return rc.count() == 4 })
-	same(t, "sent", r.sent.Load(), 4)
+	wait(t, "four reports to be sent", func() bool { return r.sent.Load() == 4 })
+	same(t, "reports", rc.count(), 4)
 	(&answer{t: t, body: []byte(rc.text)}).hides("alice", "192.0.2.7", "127.0.0.1", "open-sesame", "My-Password-1", "/broken/1", "Cookie", "Authorization")
 
 	panicked, failed := rc.got[0], rc.got[1]
