@@ -218,11 +218,13 @@ func TestNoOtherFieldIsSet(t *testing.T) {
 	forms(plain, nil)
 	// Nothing of it is there, and every flag and every kind as often as without it.
 	for _, c := range columns {
-		var smuggled int
 		table := pgx.Identifier{c.Table}.Sanitize()
 		name := pgx.Identifier{c.Name}.Sanitize()
-		smuggled = hostile.count(fmt.Sprintf(`select count(*) from %s where %s::text ~ '%s|%s|%d'`, table, name, text, day, number))
-		if smuggled > 0 {
+		shown := name + "::text"
+		if c.Type == "bytea" { // whose hexadecimal digits have the number by chance
+			shown = fmt.Sprintf("encode(%s, 'escape')", name)
+		}
+		if smuggled := hostile.count(fmt.Sprintf(`select count(*) from %s where %s ~ '%s|%s|%d'`, table, shown, text, day, number)); smuggled > 0 {
 			t.Errorf("%s.%s was set in %d rows", c.Table, c.Name, smuggled)
 		}
 		if c.Type == "boolean" || c.Name == "status" || c.Name == "type" {
